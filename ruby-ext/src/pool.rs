@@ -1,0 +1,149 @@
+//! The Ruby threads of a worker: MIN to MAX of them, kept by a foreman on the main Ruby thread.
+//!
+//! ```text
+//! I/O thread ──► Queue ──► hand ("rackrs srv 001") ──► Serve
+//!                  ▲       hand ("rackrs srv 002")
+//!                  └────── foreman: spawns, replaces, sees shortage, runs signal traps
+//! ```
+//!
+//! A hand holds the GVL while there is work and gives it up only to wait. All state that both
+//! native and Ruby threads read is in atomics and locks that hold no Ruby value.
+
+mod bell;
+mod foreman;
+mod hand;
+mod plan;
+mod status;
+
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
+
+use magnus::{Error, Ruby};
+
+pub use status::{PoolStatus, PoolStatusNow};
+
+use crate::{
+    exception::Exception,
+    exchange::{Queue, Request},
+};
+use bell::Bell;
+
+/// How long a thread above the minimum stays without work, unless the options say otherwise
+/// (Puma's `auto_trim_time`).
+pub const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// How long killed threads have to run their `ensure` blocks (Puma's `SHUTDOWN_GRACE_TIME`).
+pub const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// Longest time until the foreman notices what nobody told it: a thread killed before it began, or
+/// a queue closed by itself instead of through [`Pool::close`].
+pub const FOREMAN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause before the next attempt when the system gives no more threads.
+pub const SPAWN_RETRY: Duration = Duration::from_secs(1);
+
+/// What a pool does with its requests. One object for all threads.
+pub trait Serve: Send + Sync + 'static {
+    /// Serves one request. Must drop it on every path and let no Ruby jump out: exceptions of the
+    /// application are answered and reported in here.
+    ///
+    /// # Errors
+    ///
+    /// What ended the thread's work: a kill ends the thread, which is then replaced; anything else
+    /// goes to [`Serve::stray`] and costs nothing more.
+    fn serve(&self, ruby: &Ruby, request: Box<Request>) -> Result<(), Error>;
+
+    /// Told of an exception that belongs to no request: `Thread#raise` from outside between two of
+    /// them, an error or panic that [`Serve::serve`] let out, a thread that could not be created.
+    fn stray(&self, ruby: &Ruby, exception: &Exception);
+}
+
+/// The limits of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// How many threads to keep, and how many to have at most. At least 1 is kept.
+    pub threads: RangeInclusive<usize>,
+    /// How long a thread above the minimum stays without work; usually [`IDLE_MAX`].
+    pub idle: Duration,
+    /// How long requests may take after the closing before their threads are killed; `None` waits
+    /// for ever (Puma's `force_shutdown_after :forever`).
+    pub drain: Option<Duration>,
+}
+
+/// How a pool ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolEnd {
+    /// Every request was served.
+    Drained,
+    /// At the limit of the drain this many threads were still at work. They were killed, and have
+    /// ended.
+    Killed(usize),
+    /// As `Killed`, but this many did not end in [`KILL_GRACE`]. They hang outside of Ruby, and
+    /// ending the VM would wait for them for ever: leave by `_exit`.
+    Hanging(usize),
+}
+
+/// The threads that serve one queue.
+pub struct Pool {
+    queue: Arc<Queue>,
+    serve: Arc<dyn Serve>,
+    status: Arc<PoolStatus>,
+    /// Rung for the foreman when a thread has begun or ended, and at the closing.
+    bell: Bell,
+    threads_min: usize,
+    threads_max: usize,
+    idle: Duration,
+    drain: Option<Duration>,
+}
+
+impl Pool {
+    /// A pool without threads yet.
+    #[must_use]
+    pub fn new(queue: Arc<Queue>, options: &PoolOptions, serve: Arc<dyn Serve>) -> Arc<Self> {
+        let threads_min = (*options.threads.start()).max(1);
+        Arc::new(Self {
+            queue,
+            serve,
+            status: Arc::default(),
+            bell: Bell::default(),
+            threads_min,
+            threads_max: (*options.threads.end()).max(threads_min),
+            idle: options.idle,
+            drain: options.drain,
+        })
+    }
+
+    /// Counters that any thread may read.
+    #[must_use]
+    pub fn status(&self) -> Arc<PoolStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// Takes no more requests: what is queued is served, then the threads end and [`Pool::run`]
+    /// returns. Any thread may call it, and a signal's callback; it does not block.
+    pub fn close(&self) {
+        self.queue.close();
+        self.bell.ring();
+    }
+
+    /// Keeps the threads until the queue is closed and served, or the drain limit is over. Call on
+    /// the main Ruby thread; signal traps run meanwhile, on this thread.
+    ///
+    /// # Errors
+    ///
+    /// What Ruby delivered to this thread, as a signal that nobody traps, or `exit` in a trap. The
+    /// threads still run then; ending the VM kills them.
+    pub fn run(self: &Arc<Self>, ruby: &Ruby) -> Result<PoolEnd, Error> {
+        foreman::run(ruby, self)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Pool")
+            .field("threads_min", &self.threads_min)
+            .field("threads_max", &self.threads_max)
+            .field("status", &self.status.now())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,126 @@
+//! The foreman: keeps the threads of a pool, on the main Ruby thread.
+
+use std::{sync::Arc, time::Instant};
+
+use magnus::{Error, RHash, Ruby, Thread, Value, value::ReprValue};
+
+use super::{
+    FOREMAN_PATIENCE, Pool, PoolEnd, SPAWN_RETRY,
+    hand::{self, Seat},
+    plan::{Counts, Limits, Phase, Step},
+};
+use crate::{
+    exception::Exception,
+    gvl::{check_interrupts, without_gvl},
+};
+
+/// The threads of a pool by their seat; a free seat is taken before a new one.
+struct Crew<'a> {
+    pool: &'a Arc<Pool>,
+    seats: Vec<Option<Arc<Seat>>>,
+    /// Seat number to thread: a Ruby object, so that the collector sees the threads through it. It
+    /// lives on the stack of [`run`].
+    threads: RHash,
+}
+
+pub(super) fn run(ruby: &Ruby, pool: &Arc<Pool>) -> Result<PoolEnd, Error> {
+    let threads = ruby.hash_new();
+    let mut crew = Crew { pool, seats: Vec::new(), threads };
+    let limits =
+        Limits { threads_min: pool.threads_min, threads_max: pool.threads_max, drain: pool.drain };
+    let mut phase = Phase::Serving;
+    loop {
+        // Read before anything is looked at, so that what happens meanwhile ends the waits below.
+        let interrupts = pool.queue.interrupts();
+        let rings = pool.bell.rings();
+        check_interrupts(ruby)?;
+        crew.free_seats();
+        let (next, step) = phase.next(crew.counts(), limits, Instant::now());
+        phase = next;
+        match step {
+            Step::Spawn => {
+                if let Err(error) = crew.spawn(ruby) {
+                    pool.serve.stray(ruby, &Exception::read(ruby, &error));
+                    // Not the rings of before: the thread that failed has rung.
+                    let rings = pool.bell.rings();
+                    let wait = || pool.bell.wait(rings, SPAWN_RETRY);
+                    without_gvl(ruby, wait, &|| pool.bell.ring());
+                }
+            }
+            Step::AwaitShortage => {
+                let wait = || pool.queue.wait_for_shortage(interrupts, FOREMAN_PATIENCE);
+                without_gvl(ruby, wait, &|| pool.queue.interrupt());
+            }
+            Step::AwaitBell(patience) => {
+                let wait = || pool.bell.wait(rings, patience);
+                without_gvl(ruby, wait, &|| pool.bell.ring());
+            }
+            Step::Kill => crew.kill(),
+            Step::End(end) => return Ok(end),
+        }
+    }
+}
+
+impl Crew<'_> {
+    fn counts(&self) -> Counts {
+        let status = self.pool.status.now();
+        let load = self.pool.queue.load();
+        Counts {
+            spawned: status.spawned,
+            starting: status.starting,
+            queued: load.queued,
+            waiting: load.waiting,
+            closed: self.pool.queue.is_closed(),
+        }
+    }
+
+    /// Forgets threads that have ended; ends the seats of those that never began.
+    fn free_seats(&mut self) {
+        for number in 0..self.seats.len() {
+            let Some(seat) = &self.seats[number] else { continue };
+            if !seat.has_ended() && self.thread(number).is_some_and(is_dead) {
+                seat.end(self.pool);
+            }
+            if seat.has_ended() {
+                self.seats[number] = None;
+                // A hash of integers that nobody else has can be changed.
+                drop(self.threads.delete::<_, Value>(number));
+            }
+        }
+    }
+
+    fn spawn(&mut self, ruby: &Ruby) -> Result<(), Error> {
+        let seat = Arc::new(Seat::default());
+        let number = self.seats.iter().position(Option::is_none).unwrap_or(self.seats.len());
+        let thread = hand::spawn(ruby, self.pool, &seat)?;
+        if number == self.seats.len() {
+            self.seats.push(None);
+        }
+        self.seats[number] = Some(seat);
+        self.threads.aset(number, thread)?;
+        // Exceptions are reported by us; Ruby would print them once more.
+        let quiet: Result<Value, Error> = thread.funcall("report_on_exception=", (false,));
+        let name = format!("rackrs srv {:03}", number + 1);
+        let named: Result<Value, Error> = thread.funcall("name=", (name,));
+        // A thread without its name serves as well.
+        drop((quiet, named));
+        Ok(())
+    }
+
+    fn kill(&self) {
+        for number in 0..self.seats.len() {
+            if let Some(thread) = self.thread(number) {
+                // One that is dead already cannot be killed, which is as good.
+                drop(thread.kill());
+            }
+        }
+    }
+
+    fn thread(&self, number: usize) -> Option<Thread> {
+        self.threads.get(number).and_then(Thread::from_value)
+    }
+}
+
+fn is_dead(thread: Thread) -> bool {
+    matches!(thread.funcall::<_, _, bool>("alive?", ()), Ok(false))
+}

@@ -1,0 +1,41 @@
+//! Rack: env from a request, the application's answer back to the client.
+//!
+//! [`serve()`] is the whole of one request on a Ruby thread. [`Context`] holds what a worker makes
+//! once. The rules are those of the Rack SPEC (2.2 and 3.x) and, where it is silent, Puma's.
+
+mod app_chunks;
+mod body;
+mod client;
+mod context;
+mod early_hints;
+mod env;
+mod failure;
+mod finished;
+mod forwarded;
+mod gone;
+mod header_keys;
+mod headers;
+mod hijack;
+mod input;
+mod raw;
+mod response;
+mod serve;
+mod socket;
+mod stream;
+mod transmission;
+
+use magnus::{Error, RModule, Ruby};
+
+pub use context::{Context, Settings};
+pub use serve::serve;
+
+/// Defines the module `Rackrs` and the classes of the objects in env. Doing it again does nothing.
+fn define(ruby: &Ruby) -> Result<(), Error> {
+    let module: RModule = ruby.define_module("Rackrs")?;
+    socket::define(ruby)?;
+    gone::define(ruby, module)?;
+    input::define(ruby, module)?;
+    hijack::define(ruby, module)?;
+    early_hints::define(ruby, module)?;
+    stream::define(ruby, module)
+}

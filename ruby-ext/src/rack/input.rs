@@ -1,0 +1,409 @@
+//! `rack.input`: the request body as a read-only binary `IO` of class `Rackrs::Input`.
+//!
+//! The methods behave as those of a `File` opened in binary mode do, down to their exceptions; Rack
+//! itself asks for `read`, `gets`, `each`, `close` and, before 3.0, `rewind`.
+
+mod line;
+mod source;
+
+use std::cell::RefCell;
+
+use magnus::{
+    Error, IntoValue, RClass, RModule, RString, Ruby, Symbol, TryConvert, Value,
+    encoding::EncodingCapable,
+    method,
+    prelude::*,
+    scan_args::{get_kwargs, scan_args},
+    typed_data::Obj,
+    value::LazyId,
+};
+
+use self::{
+    line::{LineFormat, LineReader},
+    source::Source,
+};
+use super::raw;
+use crate::exchange::Body;
+
+/// The class of `rack.input`.
+#[magnus::wrap(class = "Rackrs::Input", free_immediately, size)]
+#[derive(Debug)]
+pub(super) struct Input {
+    state: RefCell<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    source: Source,
+    /// May lie beyond the end, as that of a file may.
+    position: u64,
+}
+
+impl Input {
+    pub(super) fn new(body: Body) -> Self {
+        Self { state: RefCell::new(State { source: Source::new(body), position: 0 }) }
+    }
+
+    /// Closes the temporary file, if there is one, when the request is over. What was read into
+    /// memory stays readable, as the body of a small request under Puma does.
+    pub(super) fn release_file(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.source.is_file() {
+            state.source = Source::Closed;
+        }
+    }
+
+    /// The source and the position. The borrow ends here: what follows may run Ruby code.
+    fn open(&self, ruby: &Ruby) -> Result<(Source, u64), Error> {
+        let state = self.state.borrow();
+        if matches!(state.source, Source::Closed) {
+            return Err(Error::new(ruby.exception_io_error(), "closed stream"));
+        }
+        Ok((state.source.clone(), state.position))
+    }
+
+    fn move_to(&self, position: u64) {
+        self.state.borrow_mut().position = position;
+    }
+
+    /// Reads up to `bytes_max` from the position, into `buffer` or a new string, and moves the
+    /// position. The string is empty only at the end, or when nothing was asked for.
+    fn advance(
+        &self,
+        ruby: &Ruby,
+        bytes_max: u64,
+        buffer: Option<RString>,
+    ) -> Result<RString, Error> {
+        let (source, position) = self.open(ruby)?;
+        let end = position.saturating_add(bytes_max.min(source.len().saturating_sub(position)));
+        let mut piece = source.read(ruby, position, end)?;
+        let mut reached = position + piece.len() as u64;
+        let string = match buffer {
+            Some(buffer) => {
+                raw::replace(ruby, buffer, &piece)?;
+                buffer
+            }
+            None if reached == end => raw::binary(ruby, &piece)?,
+            None => {
+                let string = raw::roomy(ruby, usize::try_from(end - position).unwrap_or(0))?;
+                raw::append(ruby, string, &piece)?;
+                string
+            }
+        };
+        while reached < end && !piece.is_empty() {
+            piece = source.read(ruby, reached, end)?;
+            raw::append(ruby, string, &piece)?;
+            reached += piece.len() as u64;
+        }
+        self.move_to(reached);
+        Ok(string)
+    }
+
+    fn next_byte(&self, ruby: &Ruby) -> Result<Option<u8>, Error> {
+        let (source, position) = self.open(ruby)?;
+        let end = source.len().min(position.saturating_add(1));
+        let byte = source.read(ruby, position, end)?.first().copied();
+        if byte.is_some() {
+            self.move_to(position + 1);
+        }
+        Ok(byte)
+    }
+
+    fn read(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<Option<RString>, Error> {
+        let args = scan_args::<(), (Option<Option<i64>>, Option<Option<Value>>), (), (), (), ()>(args)?;
+        let (length, buffer) = args.optional;
+        let Some(length) = length.flatten() else {
+            let buffer = writable(ruby, buffer.flatten())?;
+            let string = this.advance(ruby, u64::MAX, buffer)?;
+            if buffer.is_some() {
+                string.enc_associate(ruby.ascii8bit_encoding())?;
+            }
+            return Ok(Some(string));
+        };
+        this.read_some(ruby, length, buffer.flatten())
+    }
+
+    fn readpartial(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<RString, Error> {
+        let args = scan_args::<(i64,), (Option<Option<Value>>,), (), (), (), ()>(args)?;
+        this.read_some(ruby, args.required.0, args.optional.0.flatten())?
+            .ok_or_else(|| end_of_file(ruby))
+    }
+
+    fn read_nonblock(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<Option<RString>, Error> {
+        let args = scan_args::<(i64,), (Option<Option<Value>>,), (), (), _, ()>(args)?;
+        let keywords = get_kwargs::<_, (), (Option<bool>,), ()>(args.keywords, &[], &["exception"])?;
+        let read = this.read_some(ruby, args.required.0, args.optional.0.flatten())?;
+        match keywords.optional.0 {
+            Some(false) => Ok(read),
+            Some(true) | None => read.map(Some).ok_or_else(|| end_of_file(ruby)),
+        }
+    }
+
+    /// `None` at the end, for any length but 0.
+    fn read_some(
+        &self,
+        ruby: &Ruby,
+        length: i64,
+        buffer: Option<Value>,
+    ) -> Result<Option<RString>, Error> {
+        let length = non_negative(ruby, length)?;
+        let buffer = writable(ruby, buffer)?;
+        let string = self.advance(ruby, length, buffer)?;
+        Ok((length == 0 || !string.is_empty()).then_some(string))
+    }
+
+    fn next_line(&self, ruby: &Ruby, format: &LineFormat) -> Result<Option<RString>, Error> {
+        let (source, position) = self.open(ruby)?;
+        let Some(line) = LineReader::new(ruby, &source, position).line(format)? else {
+            return Ok(None);
+        };
+        self.move_to(line.next_position);
+        raw::binary(ruby, &line.bytes).map(Some)
+    }
+
+    fn gets(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<Option<RString>, Error> {
+        let format = LineFormat::from_args(ruby, args)?;
+        let line = this.next_line(ruby, &format)?;
+        let last_line = line.map_or_else(|| ruby.qnil().as_value(), RString::as_value);
+        raw::set_last_line(last_line)?;
+        Ok(line)
+    }
+
+    fn readline(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<RString, Error> {
+        Self::gets(ruby, this, args)?.ok_or_else(|| end_of_file(ruby))
+    }
+
+    fn readlines(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<magnus::RArray, Error> {
+        let format = LineFormat::from_args(ruby, args)?;
+        format.refuse_zero(ruby, "readlines")?;
+        let lines = ruby.ary_new();
+        while let Some(line) = this.next_line(ruby, &format)? {
+            lines.push(line)?;
+        }
+        Ok(lines)
+    }
+
+    fn each(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<Value, Error> {
+        if !ruby.block_given() {
+            return enumerator(this, "each", args);
+        }
+        let format = LineFormat::from_args(ruby, args)?;
+        format.refuse_zero(ruby, "each_line")?;
+        while let Some(line) = this.next_line(ruby, &format)? {
+            let _: Value = ruby.yield_value(line)?;
+        }
+        Ok(this.as_value())
+    }
+
+    fn each_byte(ruby: &Ruby, this: Obj<Self>) -> Result<Value, Error> {
+        if !ruby.block_given() {
+            return enumerator(this, "each_byte", &[]);
+        }
+        while let Some(byte) = Self::getbyte(ruby, &this)? {
+            let _: Value = ruby.yield_value(byte)?;
+        }
+        Ok(this.as_value())
+    }
+
+    fn getbyte(ruby: &Ruby, this: &Self) -> Result<Option<u8>, Error> {
+        this.next_byte(ruby)
+    }
+
+    fn readbyte(ruby: &Ruby, this: &Self) -> Result<u8, Error> {
+        Self::getbyte(ruby, this)?.ok_or_else(|| end_of_file(ruby))
+    }
+
+    fn getc(ruby: &Ruby, this: &Self) -> Result<Option<RString>, Error> {
+        let byte = this.next_byte(ruby)?;
+        byte.map(|byte| raw::binary(ruby, &[byte])).transpose()
+    }
+
+    fn rewind(ruby: &Ruby, this: &Self) -> Result<u8, Error> {
+        this.open(ruby)?;
+        this.move_to(0);
+        Ok(0)
+    }
+
+    fn pos(ruby: &Ruby, this: &Self) -> Result<u64, Error> {
+        Ok(this.open(ruby)?.1)
+    }
+
+    fn set_pos(ruby: &Ruby, this: &Self, position: i64) -> Result<i64, Error> {
+        this.open(ruby)?;
+        this.move_to(u64::try_from(position).map_err(|_| invalid_argument(ruby))?);
+        Ok(position)
+    }
+
+    fn seek(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<u8, Error> {
+        let args = scan_args::<(i64,), (Option<Value>,), (), (), (), ()>(args)?;
+        let (source, position) = this.open(ruby)?;
+        let base = match args.optional.0.map_or(Ok(Whence::Start), Whence::try_convert)? {
+            Whence::Start => 0,
+            Whence::Position => position,
+            Whence::End => source.len(),
+        };
+        let target = base.checked_add_signed(args.required.0);
+        this.move_to(target.filter(|&t| i64::try_from(t).is_ok()).ok_or_else(|| invalid_argument(ruby))?);
+        Ok(0)
+    }
+
+    fn size(ruby: &Ruby, this: &Self) -> Result<u64, Error> {
+        Ok(this.open(ruby)?.0.len())
+    }
+
+    fn is_at_end(ruby: &Ruby, this: &Self) -> Result<bool, Error> {
+        let (source, position) = this.open(ruby)?;
+        Ok(source.len() <= position)
+    }
+
+    fn close(&self) {
+        self.state.borrow_mut().source = Source::Closed;
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.state.borrow().source, Source::Closed)
+    }
+
+    fn itself(this: Obj<Self>) -> Obj<Self> {
+        this
+    }
+
+    fn itself_whatever(this: Obj<Self>, _args: &[Value]) -> Obj<Self> {
+        this
+    }
+
+    fn yes(&self) -> bool {
+        true
+    }
+
+    fn no(&self) -> bool {
+        false
+    }
+
+    fn nothing(&self) {}
+
+    fn external_encoding(ruby: &Ruby, _this: &Self) -> Value {
+        ruby.ascii8bit_encoding().into_value_with(ruby)
+    }
+
+    fn set_sync(ruby: &Ruby, _this: &Self, sync: Value) -> Value {
+        let _ = ruby;
+        sync
+    }
+}
+
+/// Defines `Rackrs::Input` in `module`.
+pub(super) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
+    let class = module.define_class("Input", ruby.class_object())?;
+    class.undef_default_alloc_func();
+    define_reading(class)?;
+    define_position(class)?;
+    class.define_method("close", method!(Input::close, 0))?;
+    class.define_method("closed?", method!(Input::is_closed, 0))?;
+    class.define_method("binmode", method!(Input::itself, 0))?;
+    class.define_method("binmode?", method!(Input::yes, 0))?;
+    class.define_method("sync", method!(Input::yes, 0))?;
+    class.define_method("sync=", method!(Input::set_sync, 1))?;
+    class.define_method("external_encoding", method!(Input::external_encoding, 0))?;
+    class.define_method("internal_encoding", method!(Input::nothing, 0))?;
+    class.define_method("set_encoding", method!(Input::itself_whatever, -1))?;
+    class.define_method("isatty", method!(Input::no, 0))?;
+    class.define_method("tty?", method!(Input::no, 0))?;
+    Ok(())
+}
+
+fn define_reading(class: RClass) -> Result<(), Error> {
+    class.define_method("read", method!(Input::read, -1))?;
+    class.define_method("readpartial", method!(Input::readpartial, -1))?;
+    class.define_method("sysread", method!(Input::readpartial, -1))?;
+    class.define_method("read_nonblock", method!(Input::read_nonblock, -1))?;
+    class.define_method("gets", method!(Input::gets, -1))?;
+    class.define_method("readline", method!(Input::readline, -1))?;
+    class.define_method("readlines", method!(Input::readlines, -1))?;
+    class.define_method("each", method!(Input::each, -1))?;
+    class.define_method("each_line", method!(Input::each, -1))?;
+    class.define_method("each_byte", method!(Input::each_byte, 0))?;
+    class.define_method("getbyte", method!(Input::getbyte, 0))?;
+    class.define_method("readbyte", method!(Input::readbyte, 0))?;
+    class.define_method("getc", method!(Input::getc, 0))
+}
+
+fn define_position(class: RClass) -> Result<(), Error> {
+    class.define_method("rewind", method!(Input::rewind, 0))?;
+    class.define_method("pos", method!(Input::pos, 0))?;
+    class.define_method("tell", method!(Input::pos, 0))?;
+    class.define_method("pos=", method!(Input::set_pos, 1))?;
+    class.define_method("seek", method!(Input::seek, -1))?;
+    class.define_method("size", method!(Input::size, 0))?;
+    class.define_method("length", method!(Input::size, 0))?;
+    class.define_method("eof?", method!(Input::is_at_end, 0))?;
+    class.define_method("eof", method!(Input::is_at_end, 0))
+}
+
+/// The third argument of `seek`.
+#[derive(Clone, Copy)]
+enum Whence {
+    Start,
+    Position,
+    End,
+}
+
+impl TryConvert for Whence {
+    fn try_convert(value: Value) -> Result<Self, Error> {
+        let ruby = Ruby::get_with(value);
+        if let Some(symbol) = Symbol::from_value(value) {
+            return match &*symbol.name()? {
+                "SET" => Ok(Self::Start),
+                "CUR" => Ok(Self::Position),
+                "END" => Ok(Self::End),
+                other => {
+                    let text = format!("unknown whence: {other}");
+                    Err(Error::new(ruby.exception_arg_error(), text))
+                }
+            };
+        }
+        match i64::try_convert(value)? {
+            0 => Ok(Self::Start),
+            1 => Ok(Self::Position),
+            2 => Ok(Self::End),
+            _ => Err(invalid_argument(&ruby)),
+        }
+    }
+}
+
+/// The buffer that the caller gave, when it can be written to.
+fn writable(ruby: &Ruby, buffer: Option<Value>) -> Result<Option<RString>, Error> {
+    let Some(buffer) = buffer else { return Ok(None) };
+    let string = RString::try_convert(buffer)?;
+    if string.is_frozen() {
+        let text = format!("can't modify frozen String: {:?}", string.as_value());
+        return Err(Error::new(ruby.exception_frozen_error(), text));
+    }
+    Ok(Some(string))
+}
+
+fn non_negative(ruby: &Ruby, length: i64) -> Result<u64, Error> {
+    u64::try_from(length).map_err(|_| {
+        let text = format!("negative length {length} given");
+        Error::new(ruby.exception_arg_error(), text)
+    })
+}
+
+fn enumerator(this: Obj<Input>, name: &str, args: &[Value]) -> Result<Value, Error> {
+    static TO_ENUM: LazyId = LazyId::new("to_enum");
+    let ruby = Ruby::get_with(this);
+    let call = ruby.ary_new_capa(args.len() + 1);
+    call.push(ruby.to_symbol(name))?;
+    call.cat(args)?;
+    // SAFETY: nothing else holds the array, so nothing changes it during the call.
+    let args = unsafe { call.as_slice() };
+    this.funcall(*TO_ENUM, args)
+}
+
+fn end_of_file(ruby: &Ruby) -> Error {
+    Error::new(ruby.exception_eof_error(), "end of file reached")
+}
+
+fn invalid_argument(ruby: &Ruby) -> Error {
+    raw::system_call_error(ruby, nix::errno::Errno::EINVAL)
+}

@@ -1,0 +1,60 @@
+//! Signals, by Ruby's own `Signal.trap`, so that the application sees and may replace what we set.
+//!
+//! No code of ours runs in a signal handler: Ruby notes the signal and calls back on its main
+//! thread when that next looks up, so a callback may use Ruby.
+
+use magnus::{IntoValue, Module, RModule, Ruby, Value, value::ReprValue};
+use nix::sys::signal::Signal;
+
+use crate::exception::Exception;
+
+/// Ruby refuses to trap `signal`: it is one that it, or the kernel, keeps.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot trap {signal}; choose another signal")]
+pub struct TrapError {
+    /// The signal.
+    pub signal: Signal,
+    /// What Ruby raised.
+    #[source]
+    pub source: Exception,
+}
+
+/// Calls `callback` on the main Ruby thread each time `signal` has arrived. Arrivals before the
+/// thread looks up count as one. A previous trap is replaced.
+///
+/// # Errors
+///
+/// [`TrapError`] when Ruby refuses.
+pub fn trap<F>(ruby: &Ruby, signal: Signal, mut callback: F) -> Result<(), TrapError>
+where
+    F: FnMut(&Ruby) + Send + 'static,
+{
+    let block = ruby.proc_from_fn(move |ruby, _signal_number, _block| callback(ruby));
+    set(ruby, signal, block)
+}
+
+/// Ignores `signal`, in this process and in the programs that it starts.
+///
+/// # Errors
+///
+/// [`TrapError`] when Ruby refuses.
+pub fn ignore(ruby: &Ruby, signal: Signal) -> Result<(), TrapError> {
+    set(ruby, signal, "IGNORE")
+}
+
+/// Lets `signal` do what it does in a Ruby program that traps nothing.
+///
+/// # Errors
+///
+/// [`TrapError`] when Ruby refuses.
+pub fn default(ruby: &Ruby, signal: Signal) -> Result<(), TrapError> {
+    set(ruby, signal, "DEFAULT")
+}
+
+fn set(ruby: &Ruby, signal: Signal, command: impl IntoValue) -> Result<(), TrapError> {
+    let set: Result<Value, _> = ruby
+        .class_object()
+        .const_get::<_, RModule>("Signal")
+        .and_then(|module| module.funcall("trap", (signal.as_str(), command)));
+    set.map(drop).map_err(|error| TrapError { signal, source: Exception::read(ruby, &error) })
+}

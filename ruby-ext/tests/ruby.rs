@@ -1,0 +1,28 @@
+//! Tests of the embedded VM. Each case runs this same program again as a child with a Ruby inside.
+#![allow(clippy::print_stdout, reason = "a test program reports on stdout")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "ruby/child.rs"]
+mod child;
+#[path = "ruby/fork.rs"]
+mod fork;
+#[path = "ruby/load.rs"]
+mod load;
+#[path = "ruby/pool.rs"]
+mod pool;
+#[path = "ruby/runner.rs"]
+mod runner;
+#[path = "ruby/vm.rs"]
+mod vm;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.split_first() {
+        Some((first, rest)) if first == child::FLAG => child::main(rest),
+        Some(_) | None => {
+            runner::main(&arguments, &[vm::CASES, load::CASES, fork::CASES, pool::CASES])
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The client's socket, as hyper reads and writes it.
+
+use std::{
+    io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Buf;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+
+use super::link::Link;
+
+/// A connection of either kind.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    /// Gives the descriptor away, still non-blocking, no longer known to the runtime.
+    pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
+            Self::Tcp(stream) => stream.into_std().map(OwnedFd::from),
+        }
+    }
+
+    /// Ready when there is something to read, or the end of it.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Unix(stream) => stream.poll_read_ready(context),
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+        }
+    }
+
+    /// Whether unread bytes, or the client's end, are waiting in the kernel.
+    pub(super) fn has_input(&self) -> bool {
+        self.now(PollFlags::POLLIN).contains(PollFlags::POLLIN)
+    }
+
+    /// Whether nothing can reach the client any more: both directions are shut, or it was reset.
+    /// A client that only ended its sending is not gone.
+    pub(super) fn is_gone(&self) -> bool {
+        self.now(PollFlags::empty()).intersects(PollFlags::POLLHUP | PollFlags::POLLERR)
+    }
+
+    fn now(&self, wanted: PollFlags) -> PollFlags {
+        let mut descriptors = [PollFd::new(self.as_fd(), wanted)];
+        match nix::poll::poll(&mut descriptors, PollTimeout::ZERO) {
+            Ok(_) => descriptors[0].revents().unwrap_or(PollFlags::empty()),
+            // Only out of memory can bring us here; it tells nothing of the client.
+            Err(_) => PollFlags::empty(),
+        }
+    }
+
+    fn pinned(&mut self) -> Pin<&mut dyn Both> {
+        match self {
+            Self::Unix(stream) => Pin::new(stream),
+            Self::Tcp(stream) => Pin::new(stream),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tcp(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// What both kinds can do.
+trait Both: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().pinned().poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().pinned().poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().pinned().poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().pinned().poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().pinned().poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+/// What hyper holds: passes everything on to the link's stream and tells the link.
+#[derive(Debug)]
+pub(super) struct Socket {
+    link: Rc<Link>,
+}
+
+impl Socket {
+    pub(super) fn new(link: Rc<Link>) -> Self {
+        Self { link }
+    }
+
+    fn with<T>(
+        &self,
+        operation: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self.link.stream.borrow_mut().as_mut() {
+            Some(stream) => operation(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn write(
+        &self,
+        operation: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.link.writing();
+        let result = self.with(operation);
+        match &result {
+            Poll::Ready(Ok(_)) => self.link.written(),
+            Poll::Pending => self.link.write_blocked(),
+            Poll::Ready(Err(_)) => {}
+        }
+        result
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = self.with(|stream| stream.poll_read(context, buffer));
+        if buffer.filled().len() > before {
+            self.link.received(&buffer.filled()[before..]);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.write(|stream| stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.write(|stream| stream.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// hyper flushes the socket only when its own buffer is empty, so that this is the place where
+    /// interim responses go out in order.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut interim = self.link.interim.borrow_mut();
+            if interim.is_empty() {
+                break;
+            }
+            match self.write(|stream| stream.poll_write(context, &interim)) {
+                Poll::Ready(Ok(count)) => interim.advance(count),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.link.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_shutdown(context))
+    }
+}

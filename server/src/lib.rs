@@ -1,0 +1,10 @@
+//! The server: command line, configuration, master, mold, worker, HTTP, telemetry.
+
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod master;
+pub mod mold;
+pub mod telemetry;
+pub mod wire;
+mod worker;

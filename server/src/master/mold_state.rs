@@ -1,0 +1,189 @@
+//! The life of the mold as the master sees it: a pure state machine.
+
+use std::time::{Duration, Instant};
+
+/// Where the mold stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No process; the next one is started at `until`.
+    Absent { until: Instant, failures: u32 },
+    /// It boots Ruby and loads the application.
+    Loading { deadline: Instant, failures: u32 },
+    /// It forks on request.
+    Ready,
+    /// Sent SIGKILL; only its exit is awaited. `failures` as they will be then.
+    Killing { failures: u32 },
+    /// Its channel was closed because the master stops; it leaves by itself.
+    Leaving { deadline: Instant },
+    /// Not wanted any more, and not there.
+    Gone,
+}
+
+/// What can happen to the mold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It loaded the application.
+    Loaded,
+    /// Its process ended.
+    Exited,
+    /// The master stops.
+    StopRequested,
+    /// Time has passed.
+    Tick,
+}
+
+/// What the master must do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start a mold.
+    Spawn,
+    /// Close its channel: it leaves.
+    Dismiss,
+    /// It exceeded a limit: send SIGKILL.
+    Kill,
+}
+
+/// Limits of the mold's life.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the start to the loaded application.
+    pub boot: Duration,
+    /// From the dismissal to the end (`at_exit` blocks run here).
+    pub leave: Duration,
+}
+
+/// Delay before a mold that died is started again; doubles with each failure in a row.
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// The delay stops doubling here.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// The mold's place.
+#[derive(Clone, Debug)]
+pub struct MoldState {
+    state: State,
+    limits: Limits,
+}
+
+impl MoldState {
+    /// Wanted at once.
+    #[must_use]
+    pub fn new(limits: Limits, now: Instant) -> Self {
+        Self { state: State::Absent { until: now, failures: 0 }, limits }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// When [`Event::Tick`] next matters.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Absent { until, .. } => Some(until),
+            State::Loading { deadline, .. } | State::Leaving { deadline } => Some(deadline),
+            State::Ready | State::Killing { .. } | State::Gone => None,
+        }
+    }
+
+    /// Applies `event` and says what must be done; a late event changes nothing.
+    pub fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
+        use {Event as E, State as S};
+        let leaving = (S::Leaving { deadline: now + self.limits.leave }, Some(Action::Dismiss));
+        let (next, action) = match (self.state, event) {
+            (S::Absent { until, failures }, E::Tick) if until <= now => {
+                let deadline = now + self.limits.boot;
+                (S::Loading { deadline, failures }, Some(Action::Spawn))
+            }
+            (S::Absent { .. }, E::StopRequested) => (S::Gone, None),
+            (S::Loading { .. }, E::Loaded) => (S::Ready, None),
+            (S::Loading { deadline, failures }, E::Tick) if deadline <= now => {
+                (S::Killing { failures: failures + 1 }, Some(Action::Kill))
+            }
+            (S::Loading { failures, .. }, E::Exited) => (absent(failures + 1, now), None),
+            (S::Ready, E::Exited) => (absent(0, now), None),
+            // A mold that still loads is not listening: it is ended, not dismissed.
+            (S::Loading { .. }, E::StopRequested) => {
+                (S::Leaving { deadline: now }, Some(Action::Kill))
+            }
+            (S::Ready, E::StopRequested) => leaving,
+            (S::Killing { failures }, E::Exited) => (absent(failures, now), None),
+            (S::Killing { .. }, E::StopRequested) => (S::Leaving { deadline: now }, None),
+            (S::Leaving { deadline }, E::Tick) if deadline <= now => {
+                (S::Leaving { deadline: now + self.limits.leave }, Some(Action::Kill))
+            }
+            (S::Leaving { .. }, E::Exited) => (S::Gone, None),
+            _ => return None,
+        };
+        self.state = next;
+        action
+    }
+}
+
+fn absent(failures: u32, now: Instant) -> State {
+    let delay = match failures {
+        0 => Duration::ZERO,
+        more => BACKOFF_MIN.saturating_mul(1 << (more - 1).min(16)).min(BACKOFF_MAX),
+    };
+    State::Absent { until: now + delay, failures }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { boot: Duration::from_secs(60), leave: Duration::from_secs(5) };
+
+    fn every_state(now: Instant) -> [State; 6] {
+        [
+            State::Absent { until: now, failures: 1 },
+            State::Loading { deadline: now, failures: 1 },
+            State::Ready,
+            State::Killing { failures: 2 },
+            State::Leaving { deadline: now },
+            State::Gone,
+        ]
+    }
+
+    #[test]
+    fn every_state_survives_every_event() {
+        let now = Instant::now();
+        for state in every_state(now) {
+            for event in [Event::Loaded, Event::Exited, Event::StopRequested, Event::Tick] {
+                let mut mold = MoldState { state, limits: LIMITS };
+                let action = mold.on(event, now);
+                let case = format!("{state:?} on {event:?}");
+                if matches!(state, State::Gone | State::Leaving { .. }) {
+                    assert_ne!(action, Some(Action::Spawn), "{case}");
+                    assert!(matches!(mold.state, State::Gone | State::Leaving { .. }), "{case}");
+                }
+                if state == State::Ready && event == Event::Loaded {
+                    assert_eq!((mold.state, action), (State::Ready, None), "{case}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_state_can_be_stopped() {
+        let now = Instant::now();
+        for state in every_state(now) {
+            let mut mold = MoldState { state, limits: LIMITS };
+            mold.on(Event::StopRequested, now);
+            mold.on(Event::Exited, now);
+            assert_eq!(mold.state, State::Gone, "from {state:?}");
+        }
+    }
+
+    #[test]
+    fn a_mold_that_dies_ready_is_back_at_once_and_one_that_fails_waits() {
+        let now = Instant::now();
+        let mut mold = MoldState { state: State::Ready, limits: LIMITS };
+        mold.on(Event::Exited, now);
+        assert_eq!(mold.on(Event::Tick, now), Some(Action::Spawn));
+        mold.on(Event::Exited, now);
+        assert_eq!(mold.on(Event::Tick, now), None);
+        assert_eq!(mold.on(Event::Tick, now + BACKOFF_MIN), Some(Action::Spawn));
+    }
+}

@@ -1,0 +1,350 @@
+//! The life of one worker slot, as a pure state machine.
+//!
+//! Nothing here forks, kills or reads a clock: [`Slot::on`] takes an [`Event`] and the time, and
+//! returns the [`Action`] the master must carry out. `docs/states.md` draws the same machine.
+
+use std::time::{Duration, Instant};
+
+/// Where a slot stands. Each variant holds what exists only in that state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No process; one is asked for as soon as `until` has passed and the mold is ready.
+    Waiting { until: Instant, failures: u32 },
+    /// The mold was asked to fork; the worker has not spoken.
+    Forking { deadline: Instant, failures: u32 },
+    /// Alive; not accepting yet.
+    Booting { pid: i32, deadline: Instant, failures: u32 },
+    /// Accepting connections.
+    Ready { pid: i32 },
+    /// Told to finish what it has in hand; no longer accepting.
+    Draining { pid: i32, deadline: Instant },
+    /// Sent SIGKILL; only its exit is awaited.
+    Killing { pid: i32, wanted: bool, failures: u32 },
+    /// Asked for, then not wanted before it spoke.
+    Unwanted { deadline: Instant },
+    /// Stopped for good.
+    Gone,
+}
+
+/// What can happen to a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The mold can fork.
+    MoldReady,
+    /// The mold could not fork.
+    ForkFailed,
+    /// The worker spoke for the first time.
+    Forked { pid: i32 },
+    /// The worker accepts connections.
+    ReportedReady,
+    /// The worker's channel closed before it said who it is, or it is no child any more.
+    Lost,
+    /// The worker's process ended.
+    Exited { clean: bool },
+    /// The master stops, gracefully.
+    StopRequested,
+    /// The master stops now.
+    KillRequested,
+    /// Time has passed.
+    Tick,
+}
+
+/// What the master must do next. At most one per event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make a channel and ask the mold for a worker.
+    AskForFork,
+    /// Tell the worker to drain.
+    Drain,
+    /// Send SIGKILL.
+    Kill { pid: i32, why: KillReason },
+}
+
+/// Why a worker is killed; part of the log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillReason {
+    /// It did not accept connections within the boot time-out.
+    BootTimeout,
+    /// It did not finish within the shutdown time-out.
+    ShutdownTimeout,
+    /// The master was told to stop now.
+    Asked,
+}
+
+/// Limits of one worker's life, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the fork to accepting.
+    pub boot: Duration,
+    /// From the order to drain to the end.
+    pub drain: Duration,
+}
+
+/// Delay before the second try after a failure; doubles with each further one.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+
+/// The delay stops doubling here.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// One worker's place, filled by one process after another.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    state: State,
+    limits: Limits,
+}
+
+impl Slot {
+    /// An empty slot whose worker is wanted at once.
+    #[must_use]
+    pub fn new(limits: Limits, now: Instant) -> Self {
+        Self { state: State::Waiting { until: now, failures: 0 }, limits }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The pid of its process, if there is one that has spoken.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        match self.state {
+            State::Booting { pid, .. }
+            | State::Ready { pid }
+            | State::Draining { pid, .. }
+            | State::Killing { pid, .. } => Some(pid),
+            State::Waiting { .. } | State::Forking { .. } | State::Unwanted { .. } | State::Gone => {
+                None
+            }
+        }
+    }
+
+    /// Workers in this slot that failed in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        match self.state {
+            State::Waiting { failures, .. }
+            | State::Forking { failures, .. }
+            | State::Booting { failures, .. }
+            | State::Killing { failures, .. } => failures,
+            State::Ready { .. } | State::Draining { .. } | State::Unwanted { .. } | State::Gone => 0,
+        }
+    }
+
+    /// When [`Event::Tick`] next matters.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting { until, .. } => Some(until),
+            State::Forking { deadline, .. }
+            | State::Booting { deadline, .. }
+            | State::Draining { deadline, .. }
+            | State::Unwanted { deadline } => Some(deadline),
+            State::Ready { .. } | State::Killing { .. } | State::Gone => None,
+        }
+    }
+
+    /// Applies `event`, moves to the next state, and says what must be done about it.
+    ///
+    /// An event that has no meaning in the present state is ignored on purpose: signals and
+    /// reports arrive late, and a late one must never move a slot backwards. `mold_ready` says
+    /// whether a fork can be asked for now.
+    pub fn on(&mut self, event: Event, mold_ready: bool, now: Instant) -> Option<Action> {
+        let (next, action) = self.transition(event, mold_ready, now)?;
+        self.state = next;
+        action
+    }
+
+    fn transition(
+        &self,
+        event: Event,
+        mold_ready: bool,
+        now: Instant,
+    ) -> Option<(State, Option<Action>)> {
+        use {Event as E, KillReason as Why, State as S};
+        let draining = |pid| {
+            (S::Draining { pid, deadline: now + self.limits.drain }, Some(Action::Drain))
+        };
+        let killing = |pid, wanted, failures, why| {
+            (S::Killing { pid, wanted, failures }, Some(Action::Kill { pid, why }))
+        };
+        let deadline = now + self.limits.boot;
+        let gone = (S::Gone, None);
+
+        let step = match (self.state, event) {
+            (S::Waiting { until, failures }, E::Tick | E::MoldReady) if mold_ready && until <= now => {
+                (S::Forking { deadline, failures }, Some(Action::AskForFork))
+            }
+            (S::Waiting { .. }, E::StopRequested | E::KillRequested) => gone,
+
+            (S::Forking { failures, .. }, E::Forked { pid }) => {
+                (S::Booting { pid, deadline, failures }, None)
+            }
+            (S::Forking { failures, .. }, E::ForkFailed | E::Lost) => {
+                (waiting(failures + 1, now), None)
+            }
+            (S::Forking { deadline, failures }, E::Tick) if deadline <= now => {
+                (waiting(failures + 1, now), None)
+            }
+            (S::Forking { deadline, .. }, E::StopRequested | E::KillRequested) => {
+                (S::Unwanted { deadline }, None)
+            }
+
+            (S::Unwanted { .. }, E::Forked { pid }) => draining(pid),
+            (S::Unwanted { .. }, E::ForkFailed | E::Lost) => gone,
+            (S::Unwanted { deadline }, E::Tick) if deadline <= now => gone,
+
+            (S::Booting { pid, .. }, E::ReportedReady) => (S::Ready { pid }, None),
+            (S::Booting { pid, deadline, failures }, E::Tick) if deadline <= now => {
+                killing(pid, true, failures + 1, Why::BootTimeout)
+            }
+            (S::Booting { pid, .. } | S::Ready { pid }, E::StopRequested) => draining(pid),
+            (S::Booting { failures, .. }, E::Exited { .. }) => (waiting(failures + 1, now), None),
+            (S::Ready { .. }, E::Exited { clean }) => (waiting(u32::from(!clean), now), None),
+
+            (S::Draining { pid, deadline }, E::Tick) if deadline <= now => {
+                killing(pid, false, 0, Why::ShutdownTimeout)
+            }
+            (S::Booting { pid, .. } | S::Ready { pid } | S::Draining { pid, .. }, E::KillRequested) => {
+                killing(pid, false, 0, Why::Asked)
+            }
+            (S::Draining { .. } | S::Killing { wanted: false, .. }, E::Exited { .. }) => gone,
+            (S::Killing { wanted: true, failures, .. }, E::Exited { .. }) => {
+                (waiting(failures, now), None)
+            }
+            (S::Killing { pid, failures, .. }, E::StopRequested | E::KillRequested) => {
+                (S::Killing { pid, wanted: false, failures }, None)
+            }
+            _ => return None,
+        };
+        Some(step)
+    }
+}
+
+/// A crash after serving is healed at once; one that repeats waits longer each time.
+fn waiting(failures: u32, now: Instant) -> State {
+    let delay = match failures {
+        0 | 1 => Duration::ZERO,
+        more => BACKOFF_MIN.saturating_mul(1 << (more - 2).min(16)).min(BACKOFF_MAX),
+    };
+    State::Waiting { until: now + delay, failures }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { boot: Duration::from_secs(60), drain: Duration::from_secs(30) };
+
+    fn every_state(now: Instant) -> [State; 9] {
+        let (deadline, until, pid, failures) = (now, now, 7, 1);
+        [
+            State::Waiting { until, failures },
+            State::Forking { deadline, failures },
+            State::Booting { pid, deadline, failures },
+            State::Ready { pid },
+            State::Draining { pid, deadline },
+            State::Killing { pid, wanted: true, failures },
+            State::Killing { pid, wanted: false, failures },
+            State::Unwanted { deadline },
+            State::Gone,
+        ]
+    }
+
+    const EVERY_EVENT: [Event; 10] = [
+        Event::MoldReady,
+        Event::ForkFailed,
+        Event::Forked { pid: 7 },
+        Event::ReportedReady,
+        Event::Lost,
+        Event::Exited { clean: true },
+        Event::Exited { clean: false },
+        Event::StopRequested,
+        Event::KillRequested,
+        Event::Tick,
+    ];
+
+    fn slot(state: State) -> Slot {
+        Slot { state, limits: LIMITS }
+    }
+
+    /// Whatever comes, a slot that is gone stays gone, nobody is killed twice, and a slot that is
+    /// stopping never asks for a process again.
+    #[test]
+    fn every_state_survives_every_event() {
+        let now = Instant::now();
+        for state in every_state(now) {
+            for event in EVERY_EVENT {
+                let mut slot = slot(state);
+                let action = slot.on(event, true, now);
+                let case = format!("{state:?} on {event:?}");
+                match state {
+                    State::Gone => assert_eq!((slot.state, action), (State::Gone, None), "{case}"),
+                    State::Killing { .. } => assert_eq!(action, None, "{case}"),
+                    State::Unwanted { .. } | State::Draining { .. } => {
+                        assert_ne!(action, Some(Action::AskForFork), "{case}");
+                        assert!(
+                            matches!(
+                                slot.state,
+                                State::Gone
+                                    | State::Draining { .. }
+                                    | State::Unwanted { .. }
+                                    | State::Killing { wanted: false, .. }
+                            ),
+                            "{case}"
+                        );
+                    }
+                    State::Waiting { .. }
+                    | State::Forking { .. }
+                    | State::Booting { .. }
+                    | State::Ready { .. } => {}
+                }
+            }
+        }
+    }
+
+    /// From every state, a stop followed by time and the process' end leads to `Gone`.
+    #[test]
+    fn every_state_can_be_stopped() {
+        let now = Instant::now();
+        let late = now + Duration::from_secs(3600);
+        for state in every_state(now) {
+            let mut slot = slot(state);
+            slot.on(Event::StopRequested, true, now);
+            slot.on(Event::Tick, true, late);
+            slot.on(Event::Exited { clean: true }, true, late);
+            assert_eq!(slot.state, State::Gone, "from {state:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_dies_after_serving_is_asked_for_again_at_once() {
+        let now = Instant::now();
+        let mut slot = slot(State::Ready { pid: 7 });
+        assert_eq!(slot.on(Event::Exited { clean: false }, true, now), None);
+        assert_eq!(slot.on(Event::Tick, true, now), Some(Action::AskForFork));
+    }
+
+    #[test]
+    fn repeated_failures_wait_longer_up_to_a_cap() {
+        let now = Instant::now();
+        let delays: Vec<Duration> = [1, 2, 3, 4, 30]
+            .into_iter()
+            .map(|failures| match waiting(failures, now) {
+                State::Waiting { until, .. } => until - now,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let ms = Duration::from_millis;
+        assert_eq!(delays, [ms(0), ms(100), ms(200), ms(400), BACKOFF_MAX]);
+    }
+
+    #[test]
+    fn no_fork_is_asked_for_while_the_mold_is_away() {
+        let now = Instant::now();
+        let mut slot = Slot::new(LIMITS, now);
+        assert_eq!(slot.on(Event::Tick, false, now), None);
+        assert_eq!(slot.on(Event::MoldReady, true, now), Some(Action::AskForFork));
+    }
+}

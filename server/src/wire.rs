@@ -1,0 +1,235 @@
+//! Messages between master, mold and workers, and the two channels that carry them.
+//!
+//! A message is one datagram of a `SOCK_SEQPACKET` pair: whole or not at all, with a limit
+//! ([`rackrs_sys::channel::MESSAGE_BYTES_MAX`]). Both ends run the same binary, so the encoding
+//! needs no version here.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use rackrs_sys::channel::{
+    Channel, ChannelError, MESSAGE_BYTES_MAX, ReceiveError, Received, SendError,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::config::Config;
+
+/// The hidden first argument of the process that becomes the mold.
+pub const MOLD_ARGUMENT: &str = "__mold";
+
+/// The descriptor on which a mold finds its channel.
+pub const MOLD_CHANNEL: i32 = 3;
+
+/// What the master tells the mold.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToMold {
+    /// Boot Ruby and load the application. Carries the listening descriptors.
+    Boot {
+        /// The configuration, as the master settled it.
+        config: Box<Config>,
+        /// How the user named the program; `$0`.
+        program: String,
+        /// The master's pid, for process titles.
+        master: i32,
+    },
+    /// Fork the worker of `slot`. Carries the worker's end of its channel.
+    Fork {
+        /// The slot to fill.
+        slot: u16,
+    },
+}
+
+/// What the mold tells the master.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromMold {
+    /// The application is loaded; forks may be asked for.
+    Loaded {
+        /// `RUBY_DESCRIPTION`, shortened.
+        ruby: String,
+        /// Rack's release.
+        rack: String,
+    },
+    /// Ruby did not boot, or the application did not load.
+    Failed(Failure),
+    /// The worker of `slot` could not be forked.
+    ForkFailed {
+        /// The slot that stays empty.
+        slot: u16,
+        /// The operating system's or Ruby's reason.
+        reason: String,
+    },
+}
+
+/// What the master tells a worker. A closed channel means [`ToWorker::Drain`] as well.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Accept nothing more, finish what is in hand, leave.
+    Drain,
+}
+
+/// What a worker tells the master.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// It exists.
+    Forked {
+        /// Its pid.
+        pid: i32,
+    },
+    /// It accepts connections.
+    Ready,
+    /// It cannot serve and leaves.
+    Failed(Failure),
+}
+
+/// Why a mold or worker gives up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// One line: "cannot load …".
+    pub reason: String,
+    /// Exit status that fits it.
+    pub status: u8,
+}
+
+/// A message could not be sent or understood.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The message has no encoding; a bug.
+    #[error("cannot encode a message")]
+    Encode(#[source] serde_json::Error),
+    /// The other end sent something else.
+    #[error("cannot understand a message of {len} bytes; the two programs differ")]
+    Decode {
+        /// Its length.
+        len: usize,
+        /// Where it went wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The channel refused it.
+    #[error("cannot send a message")]
+    Send(#[source] SendError),
+    /// The channel broke.
+    #[error("cannot receive a message")]
+    Receive(#[source] ReceiveError),
+    /// The channel cannot be made non-blocking.
+    #[error("cannot prepare a channel")]
+    Prepare(#[source] ChannelError),
+    /// The channel cannot be watched.
+    #[error("cannot watch a channel")]
+    Watch(#[source] io::Error),
+}
+
+/// One message and the descriptors that came with it.
+#[derive(Debug)]
+pub struct Delivery<M> {
+    /// The message.
+    pub message: M,
+    /// Its descriptors, in the sender's order.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// What came out of a receive.
+#[derive(Debug)]
+pub enum Incoming<M> {
+    /// A message.
+    Delivery(Delivery<M>),
+    /// The other end is gone.
+    Closed,
+    /// Nothing yet, or a signal came first.
+    Nothing,
+}
+
+/// Sends one message with descriptors.
+///
+/// # Errors
+///
+/// When it cannot be encoded or the channel refuses it.
+pub fn send<M: Serialize>(
+    channel: &Channel,
+    message: &M,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), WireError> {
+    let bytes = serde_json::to_vec(message).map_err(WireError::Encode)?;
+    channel.send(&bytes, descriptors).map_err(WireError::Send)
+}
+
+/// Receives one message: waits for it on a blocking channel, looks for it on a non-blocking one.
+///
+/// # Errors
+///
+/// When the channel breaks or the message is not understood.
+pub fn receive<M: DeserializeOwned>(channel: &Channel) -> Result<Incoming<M>, WireError> {
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    match channel.receive(&mut buffer).map_err(WireError::Receive)? {
+        Received::Closed => Ok(Incoming::Closed),
+        Received::NotYet | Received::Interrupted => Ok(Incoming::Nothing),
+        Received::Message { bytes, descriptors } => {
+            let message = serde_json::from_slice(&buffer[..bytes])
+                .map_err(|source| WireError::Decode { len: bytes, source })?;
+            Ok(Incoming::Delivery(Delivery { message, descriptors }))
+        }
+    }
+}
+
+/// A channel inside a tokio runtime.
+#[derive(Debug)]
+pub struct AsyncChannel {
+    channel: AsyncFd<Channel>,
+}
+
+impl AsyncChannel {
+    /// Puts `channel` in non-blocking mode and watches it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses either.
+    pub fn new(channel: Channel) -> Result<Self, WireError> {
+        channel.set_nonblocking(true).map_err(WireError::Prepare)?;
+        let channel = AsyncFd::with_interest(channel, Interest::READABLE).map_err(WireError::Watch)?;
+        Ok(Self { channel })
+    }
+
+    /// The next message; `None` when the other end is gone. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When the channel breaks or the message is not understood.
+    pub async fn next<M: DeserializeOwned>(&self) -> Result<Option<Delivery<M>>, WireError> {
+        loop {
+            let mut guard = self.channel.readable().await.map_err(WireError::Watch)?;
+            match receive(guard.get_inner())? {
+                Incoming::Delivery(delivery) => return Ok(Some(delivery)),
+                Incoming::Closed => return Ok(None),
+                // After a signal the next look finds what is there.
+                Incoming::Nothing => guard.clear_ready(),
+            }
+        }
+    }
+
+    /// Sends one message without waiting: a full channel is an error, because its reader is stuck.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`].
+    pub fn send<M: Serialize>(
+        &self,
+        message: &M,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), WireError> {
+        send(self.channel.get_ref(), message, descriptors)
+    }
+}
+
+impl AsyncChannel {
+    /// Ends the conversation from this side: the other end reads that the channel is closed.
+    pub fn shut_down(&self) {
+        // It fails only when the other end is gone, which is what is wanted.
+        let _ = nix::sys::socket::shutdown(
+            self.channel.as_raw_fd(),
+            nix::sys::socket::Shutdown::Both,
+        );
+    }
+}

@@ -26,13 +26,12 @@ const NAMES: [&str; 4] = ["hello", "json", "stream", "file_1mib"];
 const CONNECTION_REQUESTS_MAX: u32 = 900;
 
 fn rackrs() -> anyhow::Result<PathBuf> {
-    let path = match env::var_os("RACKRS_BIN") {
-        Some(path) => PathBuf::from(path),
+    let path = if let Some(path) = env::var_os("RACKRS_BIN") {
+        PathBuf::from(path)
+    } else {
         // target/release/deps/BENCH -> target/release/rackrs
-        None => {
-            let bench = env::current_exe()?;
-            bench.ancestors().nth(2).context("cargo puts benches two folders deep")?.join("rackrs")
-        }
+        let bench = env::current_exe()?;
+        bench.ancestors().nth(2).context("cargo puts benches two folders deep")?.join("rackrs")
     };
     if !path.is_file() {
         bail!("there is no {}; run: cargo build --release -p rackrs", path.display());
@@ -69,14 +68,14 @@ fn bench_case(criterion: &mut Criterion, runtime: &Runtime, name: &str) -> anyho
     let Target::Unix(path) = server.target.clone() else { bail!("not a Unix socket") };
     let mut stream = UnixStream::connect(&path)?;
     let mut buffer = vec![0; 64 * 1024];
-    let mut served = 0_u32;
+    let mut exchanges = 0_u32;
     criterion.bench_function(&format!("end_to_end/{name}"), |bencher| {
         bencher.iter(|| {
-            if served == CONNECTION_REQUESTS_MAX {
+            if exchanges == CONNECTION_REQUESTS_MAX {
                 stream = UnixStream::connect(&path).expect("it still listens");
-                served = 0;
+                exchanges = 0;
             }
-            served += 1;
+            exchanges += 1;
             exchange(&mut stream, &mut buffer).expect("a good response");
         });
     });

@@ -1,5 +1,6 @@
 # The example application; config.ru runs it.
 require "rack"
+require "uri" # Rack::Lint of Rack 2 uses it without asking for it
 require "erb"
 
 class Hello

@@ -8,6 +8,7 @@ mod body;
 mod client;
 mod context;
 mod early_hints;
+mod entry;
 mod env;
 mod failure;
 mod finished;
@@ -20,6 +21,7 @@ mod input;
 mod raw;
 mod response;
 mod serve;
+mod sink;
 mod socket;
 mod stream;
 mod transmission;
@@ -36,6 +38,7 @@ fn define(ruby: &Ruby) -> Result<(), Error> {
     gone::define(ruby, module)?;
     input::define(ruby, module)?;
     hijack::define(ruby, module)?;
+    sink::define(ruby, module)?;
     early_hints::define(ruby, module)?;
     stream::define(ruby, module)
 }

@@ -80,11 +80,7 @@ fn wait_for_all(ended: &Receiver<()>) {
 }
 
 fn open_temp_file() -> std::io::Result<File> {
-    let path = std::env::temp_dir().join(format!("echo-{:?}", thread::current().id()));
-    let mut options = File::options();
-    let file = options.read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
+    rackrs_sys::temp_file::anonymous().map_err(|error| error.source)
 }
 
 fn work(queue: &Queue) {

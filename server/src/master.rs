@@ -7,11 +7,11 @@
 //! - [`children`]: the processes and channels behind the fleet
 
 mod children;
-pub mod command;
-pub mod fleet;
-pub mod mold_state;
+mod command;
+mod fleet;
+mod mold_state;
 mod run;
-pub mod slot;
+mod slot;
 mod start;
 
 pub(crate) use start::leave_terminal;

@@ -60,7 +60,7 @@ pub fn main() -> u8 {
         }
     };
     match receive_orders(&channel) {
-        Ok(Some(orders)) => run(orders, channel),
+        Ok(Some(orders)) => run(orders, &channel),
         // The master went away before it said a word.
         Ok(None) => 0,
         Err(error) => {
@@ -86,7 +86,7 @@ fn receive_orders(channel: &Channel) -> Result<Option<Orders>, WireError> {
     }
 }
 
-fn run(orders: Orders, channel: Channel) -> u8 {
+fn run(orders: Orders, channel: &Channel) -> u8 {
     // `ps -C rackrs` and `pgrep rackrs` look at this name; executing /proc/self/exe set "exe".
     // Without it only such a search is poorer.
     let _ = nix::sys::prctl::set_name(c"rackrs");
@@ -99,9 +99,9 @@ fn run(orders: Orders, channel: Channel) -> u8 {
         load_path: orders.config.load_paths.clone(),
         yjit: orders.config.yjit,
     };
-    match vm::run(&options, |vm| load_and_fork(vm, orders, &channel)) {
+    match vm::run(&options, |vm| load_and_fork(vm, orders, channel)) {
         Ok(status) => u8::try_from(status).unwrap_or(u8::MAX),
-        Err(error) => report_failure(&channel, chain(&error), error.exit_code()),
+        Err(error) => report_failure(channel, chain(&error), error.exit_code()),
     }
 }
 
@@ -146,20 +146,15 @@ fn load_and_fork(vm: &Vm, orders: Orders, channel: &Channel) -> Ending {
 }
 
 /// The mold's loop.
-fn fork_on_request(
-    vm: &Vm,
-    orders: Orders,
-    channel: &Channel,
-    application: &Loaded,
-) -> Ending {
-    let bell = match EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-    {
-        Ok(bell) => bell,
-        Err(errno) => {
-            let reason = format!("cannot make a wake-up descriptor: {errno}");
-            return Ending::Status(i32::from(report_failure(channel, reason, EX_OSERR)));
-        }
-    };
+fn fork_on_request(vm: &Vm, orders: Orders, channel: &Channel, application: &Loaded) -> Ending {
+    let bell =
+        match EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK) {
+            Ok(bell) => bell,
+            Err(errno) => {
+                let reason = format!("cannot make a wake-up descriptor: {errno}");
+                return Ending::Status(i32::from(report_failure(channel, reason, EX_OSERR)));
+            }
+        };
     loop {
         let slot_and_channel = match next_request(vm, channel, &bell) {
             Ok(Some(request)) => request,
@@ -204,7 +199,7 @@ fn next_request(
     bell: &EventFd,
 ) -> Result<Option<(u16, Channel)>, Stop> {
     // Ruby rings when this thread should look up; a rung bell that cannot be rung again is full.
-    let ring = || drop(bell.write(1));
+    let ring = || _ = bell.write(1);
     loop {
         let waited = without_gvl(vm.ruby(), || wait_readable(channel, bell), &ring);
         // Reading empties the bell; an empty one is what is wanted.
@@ -219,7 +214,8 @@ fn next_request(
                     return Ok(Some((slot, Channel::from_fd(descriptor))));
                 }
             }
-            Incoming::Delivery(Delivery { message: ToMold::Boot { .. }, .. }) | Incoming::Nothing => {}
+            Incoming::Delivery(Delivery { message: ToMold::Boot { .. }, .. })
+            | Incoming::Nothing => {}
             Incoming::Closed => return Ok(None),
         }
     }

@@ -188,7 +188,13 @@ impl AsyncChannel {
     /// When the kernel refuses either.
     pub fn new(channel: Channel) -> Result<Self, WireError> {
         channel.set_nonblocking(true).map_err(WireError::Prepare)?;
-        let channel = AsyncFd::with_interest(channel, Interest::READABLE).map_err(WireError::Watch)?;
+        #[allow(
+            deprecated,
+            reason = "its successor is unsafe because some types change their descriptor or do not \
+                      own it; a Channel owns one and keeps it"
+        )]
+        let channel =
+            AsyncFd::with_interest(channel, Interest::READABLE).map_err(WireError::Watch)?;
         Ok(Self { channel })
     }
 
@@ -227,9 +233,7 @@ impl AsyncChannel {
     /// Ends the conversation from this side: the other end reads that the channel is closed.
     pub fn shut_down(&self) {
         // It fails only when the other end is gone, which is what is wanted.
-        let _ = nix::sys::socket::shutdown(
-            self.channel.as_raw_fd(),
-            nix::sys::socket::Shutdown::Both,
-        );
+        let _ =
+            nix::sys::socket::shutdown(self.channel.as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
 }

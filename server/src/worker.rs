@@ -113,10 +113,9 @@ fn trap_signals(ruby: &Ruby, drain: &Arc<Notify>) -> Result<(), TrapError> {
 }
 
 fn give_up(channel: &Channel, reason: String, status: u8) -> u8 {
-    if let Err(error) =
-        wire::send(channel, &FromWorker::Failed(Failure { reason: reason.clone(), status }), &[])
-    {
-        events::complain(&reason);
+    let failed = FromWorker::Failed(Failure { reason, status });
+    if let Err(error) = wire::send(channel, &failed, &[]) {
+        events::complain(&format!("{failed:?}"));
         events::complain(&chain(&error));
     }
     status

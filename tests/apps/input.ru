@@ -20,11 +20,11 @@ SCRIPTS = {
   'read lengths' => ->(io) { [io.read(3), io.read(0), io.read(4), io.read(100_000_000), io.read(1), io.read(0), io.read] },
   'read nil' => ->(io) { [io.read(nil), io.read(nil), io.read(1)] },
   'read into' => lambda do |io|
-    buffer = +'old contents'
+    buffer = 'old contents'.b
     same = io.read(4, buffer).equal?(buffer)
     [same, buffer.dup, buffer.encoding.name, io.read(nil, buffer).bytesize, buffer.bytesize, io.read(1, buffer), buffer.dup]
   end,
-  'read all into' => ->(io) { b = +'old'; [io.read(nil, b), b, io.read(nil, b), b.dup] },
+  'read all into' => ->(io) { b = 'old'.b; [io.read(nil, b), b, io.read(nil, b), b.dup] },
   'gets' => ->(io) { lines = []; while (line = io.gets) do lines << line; end; lines << io.gets },
   'gets then read' => ->(io) { [io.gets, io.read(2), io.gets, io.read] },
   'each' => ->(io) { lines = []; io.each { |line| lines << line }; lines },

@@ -7,7 +7,7 @@ use std::{
 
 /// How long anything may take that a test waits for. Generous, because a loaded machine is no
 /// failure; a passing test never waits for its end.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Time between two looks.
 const STEP: Duration = Duration::from_millis(4);

@@ -73,7 +73,7 @@ impl Response {
     /// Panics unless the status is `status`; gives the response back.
     #[must_use]
     pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "headers {:?}, body {}", self.headers, self.text());
+        assert_eq!(self.status, status, "with this body: {}", self.text());
         self
     }
 }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_head_is_cut_at_the_empty_line() {
         let head = Head::parse(b"HTTP/1.1 200 OK\r\nA: b\r\nc:d\r\n\r\nrest").unwrap();
-        assert_eq!((head.status, head.len), (200, 31));
+        assert_eq!((head.status, head.len), (200, 30));
         assert_eq!(head.value("C"), Some("d".to_owned()));
         assert_eq!(head.framing("GET"), Framing::UntilClose);
         assert_eq!(head.framing("HEAD"), Framing::None);

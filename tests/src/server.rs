@@ -103,7 +103,9 @@ impl Server {
     /// The pid in the pid file, if it holds one.
     #[must_use]
     pub fn written_pid(&self) -> Option<i32> {
-        fs::read_to_string(&self.pid_file).ok()?.trim().parse().ok()
+        // A pipe in its place would be waited for.
+        let is_file = fs::symlink_metadata(&self.pid_file).ok()?.is_file();
+        is_file.then(|| fs::read_to_string(&self.pid_file).ok()?.trim().parse().ok())?
     }
 
     /// The master's pid.

@@ -41,7 +41,7 @@ pub fn opening_fault(text: &str) -> Option<&'static str> {
     let first = text.lines().next().unwrap_or_default();
     match first.strip_prefix("//!") {
         None => Some("does not start with a `//!` line that says what it is for"),
-        Some(words) if words.split_whitespace().count() < 3 => {
+        Some(words) if words.split_whitespace().count() < 2 => {
             Some("starts with a `//!` line that says nothing")
         }
         Some(_) => None,

@@ -20,11 +20,11 @@ FACTS = {
   'verbose' => $VERBOSE.inspect,
   'debug' => $DEBUG.inspect,
   'rubyopt' => ENV['RUBYOPT'].inspect,
-  'from_lib' => (require('from_lib') rescue $!.class.name).inspect,
+  'from_lib' => (begin; require('from_lib'); rescue LoadError; 'missing'; end).inspect,
   'set' => defined?(DidYouMean).inspect,
   'stdout' => [$stdout.fileno, $stdout.external_encoding.inspect].inspect,
   'frozen' => 'a'.frozen?.inspect,
-  'load_path' => $LOAD_PATH.grep_v(/did_you_mean|bundled|rackrs/).first(3).inspect,
+  'load_path' => $LOAD_PATH.grep_v(%r{did_you_mean|bundled|/gems/}).first(3).inspect,
   'main' => self.class.name == 'Object' ? 'main' : 'other'
 }
 ";
@@ -178,9 +178,11 @@ fn children_of_the_application_get_three_descriptors_and_no_secrets() {
     let source = "run ->(_) { [200, {}, [`ls /proc/self/fd; env`, $?.exitstatus.to_s]] }\n";
     let server = ServerBuilder::of_source(source).tcp().start();
     let text = server.get("/").text();
-    let descriptors: Vec<_> = text.lines().take_while(|line| line.parse::<u32>().is_ok()).collect();
-    // `ls` itself has the folder open, which makes the fourth.
-    assert_eq!(descriptors, ["0", "1", "2", "3"], "{text}");
+    let numbers =
+        |text: &str| -> Vec<u32> { text.lines().map_while(|line| line.parse().ok()).collect() };
+    // Whatever ran this test may have left descriptors open, and they are not the server's.
+    let ours = Command::new("ls").arg("/proc/self/fd").output().expect("ls runs").stdout;
+    assert_eq!(numbers(&text), numbers(&String::from_utf8_lossy(&ours)), "{text}");
     assert!(!text.contains("RACKRS_"), "{text}");
     assert!(text.ends_with('0'), "the status of a child is had: {text}");
 }

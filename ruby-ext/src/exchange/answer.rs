@@ -103,7 +103,11 @@ impl Answer {
                 state.queued_bytes += chunk.len();
                 state.chunks.push_back(chunk);
             }
-            if state.queued_bytes < STREAM_QUEUED_BYTES_MAX { Push::Taken } else { Push::TakenAndFull }
+            if state.queued_bytes < STREAM_QUEUED_BYTES_MAX {
+                Push::Taken
+            } else {
+                Push::TakenAndFull
+            }
         })
     }
 

@@ -58,12 +58,7 @@ impl Queue {
     /// A queue for at most `limit` requests.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self {
-            state: Mutex::default(),
-            takers: Condvar::new(),
-            foreman: Condvar::new(),
-            limit,
-        }
+        Self { state: Mutex::default(), takers: Condvar::new(), foreman: Condvar::new(), limit }
     }
 
     /// Adds a request. Never blocks.
@@ -116,10 +111,8 @@ impl Queue {
                 return Taken::Interrupted;
             }
             state.waiting += 1;
-            let (woken, timeout) = self
-                .takers
-                .wait_timeout(state, patience)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (woken, timeout) =
+                self.takers.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.waiting -= 1;
             if timeout.timed_out() && state.requests.is_empty() && !state.closed {

@@ -90,7 +90,10 @@ pub struct ReplyBody {
 
 impl ReplyBody {
     /// The next chunk, `None` at the end.
-    pub fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+    pub fn poll_chunk(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Aborted>>> {
         let mut state = self.reply.shared.lock();
         if let Some(chunk) = state.chunks.pop_front() {
             state.queued_bytes -= chunk.len();

@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn bodies_decode_the_same_in_any_pieces() {
-        let table: [(&[u8], Result<&[u8], Refusal>); 12] = [
+        type Row<'a> = (&'a [u8], Result<&'a [u8], Refusal>);
+        let table: [Row<'_>; 12] = [
             (b"5\r\nhello\r\n0\r\n\r\n", Ok(b"hello")),
             (b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", Ok(b"hello world")),
             (b"0\r\n\r\n", Ok(b"")),

@@ -18,7 +18,8 @@ use super::{
     input::Input,
     raw,
     response::{class_of, has},
-    stream::{self, Stream},
+    sink,
+    stream::Stream,
     transmission::{NotSent, Stop, Transmission},
 };
 use crate::gvl;
@@ -102,7 +103,7 @@ fn file(ruby: &Ruby, path: Value) -> Result<Option<(File, u64)>, Error> {
             .open(OsStr::from_bytes(&path))
             .ok()?;
         let facts = file.metadata().ok()?;
-        facts.is_file().then(|| (file, facts.len()))
+        facts.is_file().then_some((file, facts.len()))
     };
     loop {
         match gvl::without_gvl(ruby, open, &|| {}) {
@@ -126,7 +127,9 @@ pub(super) fn joined(array: RArray, bytes: u64) -> Result<Bytes, Failure> {
     if array.len() == 1 {
         let only = string(array.entry(0)?)?;
         // SAFETY: the bytes are copied before any Ruby code can run.
-        return Ok(only.map_or_else(Bytes::new, |s| Bytes::copy_from_slice(unsafe { s.as_slice() })));
+        return Ok(
+            only.map_or_else(Bytes::new, |s| Bytes::copy_from_slice(unsafe { s.as_slice() }))
+        );
     }
     let mut whole = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or(0));
     for piece in array {
@@ -168,32 +171,9 @@ pub(super) fn send_each(
     body: Value,
     transmission: &Arc<Transmission>,
 ) -> Result<(), Failure> {
-    // The block shares the transmission instead of borrowing it: the application may keep it.
-    let sink = Arc::clone(transmission);
-    let block = ruby.proc_from_fn(move |ruby, args, _| {
-        for arg in args {
-            send_yielded(ruby, *arg, &sink)?;
-        }
-        Ok::<(), Error>(())
-    });
-    let ended: Result<Value, Error> = body.funcall_with_block(*EACH, (), block);
+    let ended = sink::each(ruby, body, transmission);
     settle(ruby, ended, transmission)?;
     outcome(transmission.finish())
-}
-
-fn send_yielded(ruby: &Ruby, piece: Value, transmission: &Transmission) -> Result<(), Error> {
-    let Some(string) = RString::from_value(piece) else {
-        if piece.is_nil() {
-            return Ok(());
-        }
-        let refusal = Refusal::Chunk(class_of(piece));
-        let error = Error::new(ruby.exception_type_error(), refusal.to_string());
-        transmission.refuse(refusal);
-        return Err(error);
-    };
-    // SAFETY: the bytes are copied before any Ruby code can run.
-    let piece = Bytes::copy_from_slice(unsafe { string.as_slice() });
-    transmission.write(ruby, piece).map_err(|not_sent| stream::exception(ruby, not_sent))
 }
 
 /// Calls a streaming body. The stream may be left open: a thread of the application then goes on.
@@ -205,7 +185,7 @@ pub(super) fn send_call(
 ) -> Result<(), Failure> {
     let stream = raw::wrapped(ruby, Stream::new(transmission, input))?;
     let ended: Result<Value, Error> = body.funcall(*CALL, (stream,));
-    settle(ruby, ended, transmission)
+    settle(ruby, ended.map(drop), transmission)
 }
 
 /// Calls `callable` with the client's socket; closes the socket if that raises.
@@ -232,7 +212,7 @@ pub(super) fn close(body: Value) -> Result<(), Error> {
 /// a client that left, is the cause of what the application raised or hid after it.
 fn settle(
     ruby: &Ruby,
-    ended: Result<Value, Error>,
+    ended: Result<(), Error>,
     transmission: &Transmission,
 ) -> Result<(), Failure> {
     match (ended, transmission.stop()) {
@@ -243,8 +223,8 @@ fn settle(
             Some(jump) => Err(jump.into()),
             None => outcome(stop),
         },
-        (Ok(_), Some(stop)) => outcome(stop),
-        (Ok(_), None) => Ok(()),
+        (Ok(()), Some(stop)) => outcome(stop),
+        (Ok(()), None) => Ok(()),
     }
 }
 

@@ -117,9 +117,7 @@ impl HijackError {
     /// The exception for the application.
     pub(super) fn into_exception(self, ruby: &Ruby) -> Error {
         match self {
-            Self::Refused(refused) => {
-                Error::new(ruby.exception_io_error(), refused.to_string())
-            }
+            Self::Refused(refused) => Error::new(ruby.exception_io_error(), refused.to_string()),
             Self::Interrupted(error) => error,
         }
     }

@@ -1,16 +1,17 @@
 //! What is the same for every request of a worker: env constants, keys, the kind of failure pages.
 
-use magnus::{Error, Ruby, Value};
+use magnus::{Error, Ruby};
 use rb_sys::VALUE;
 
 use super::{
     header_keys::HeaderKeys,
-    raw::{NIL, Raw, protected},
+    raw::{Raw, protected},
 };
 use crate::load::RackVersion;
 
 /// The settings that env and failure pages depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Settings {
     /// `rack.multithread`: another thread of this process may call the application meanwhile.
     pub multithread: bool,
@@ -35,6 +36,7 @@ const NO_HTTP_VERSION_SINCE: RackVersion = RackVersion { major: 3, minor: 1 };
 /// The constants of a worker. Made once, after Rack is loaded; shared by its threads; its strings
 /// stay until the process ends.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Context {
     pub(super) development: bool,
     pub(super) early_hints: bool,
@@ -119,17 +121,6 @@ impl Context {
             keys: Keys::new(ruby)?,
             values: Values::new(ruby, settings)?,
         })
-    }
-
-    /// What `env` holds under `key` now; `nil` when it holds nothing.
-    pub(super) fn get(&self, env: magnus::RHash, key: VALUE) -> Value {
-        use magnus::rb_sys::{AsRawValue, FromRawValue};
-        let found = magnus::rb_sys::protect(|| {
-            // SAFETY: both are live objects of their types, and a raise is caught.
-            unsafe { rb_sys::rb_hash_lookup2(env.as_raw(), key, NIL) }
-        });
-        // SAFETY: what a hash holds is a live object, and it stays in the hash or on our stack.
-        unsafe { Value::from_raw(found.unwrap_or(NIL)) }
     }
 }
 

@@ -54,7 +54,8 @@ pub(super) fn build(ruby: &Ruby, context: &Context, facts: Facts<'_>) -> Result<
     }
     let texts = Texts { origin, length: length.as_bytes(), address: address.as_bytes() };
     let env = protected(ruby, |raw| {
-        let mut env = Env { raw, context, hash: raw.hash(), pairs: [NIL; 2 * BATCH_PAIRS], used: 0 };
+        let mut env =
+            Env { raw, context, hash: raw.hash(), pairs: [NIL; 2 * BATCH_PAIRS], used: 0 };
         env.put_request_line(&facts);
         env.put_server(&facts, &texts);
         env.put_headers(&facts, &texts);
@@ -112,8 +113,7 @@ impl Env<'_> {
         self.put(keys.path_info, path);
         self.put(keys.request_path, path);
         let query = uri.query().unwrap_or_default();
-        let query =
-            if query.is_empty() { values.empty } else { raw.bytes(query.as_bytes()) };
+        let query = if query.is_empty() { values.empty } else { raw.bytes(query.as_bytes()) };
         self.put(keys.query_string, query);
         self.put(keys.request_uri, request_uri(raw, &facts.head.uri));
     }
@@ -133,11 +133,8 @@ impl Env<'_> {
         if facts.peer.scheme == Scheme::Https {
             self.put(keys.https, values.https);
         }
-        let protocol = if facts.head.version == Version::HTTP_10 {
-            values.http_1_0
-        } else {
-            values.http_1_1
-        };
+        let protocol =
+            if facts.head.version == Version::HTTP_10 { values.http_1_0 } else { values.http_1_1 };
         self.put(keys.server_protocol, protocol);
         if self.context.has_http_version {
             self.put(keys.http_version, protocol);

@@ -90,7 +90,9 @@ impl Failure {
     /// The exception for `rack.response_finished`; `nil` when there is none.
     pub(super) fn exception(&self, ruby: &Ruby) -> Value {
         let exception = |class: magnus::ExceptionClass, text: String| {
-            class.new_instance((text,)).map_or_else(|_| ruby.qnil().as_value(), |e| e.as_value())
+            class
+                .new_instance((text,))
+                .map_or_else(|_| ruby.qnil().as_value(), magnus::value::ReprValue::as_value)
         };
         match self {
             Self::Raised(error) => match error.error_type() {
@@ -101,9 +103,9 @@ impl Failure {
             Self::Refused(refusal) => {
                 exception(ruby.exception_runtime_error(), refusal.to_string())
             }
-            Self::ClientGone => gone::exception(ruby)
-                .value()
-                .unwrap_or_else(|| ruby.qnil().as_value()),
+            Self::ClientGone => {
+                gone::exception(ruby).value().unwrap_or_else(|| ruby.qnil().as_value())
+            }
         }
     }
 

@@ -1,9 +1,15 @@
 //! The callbacks after a response: `rack.after_reply` (Puma) and `rack.response_finished` (Rack
 //! SPEC 3.0).
 
-use magnus::{Error, RArray, RHash, Ruby, Value, prelude::*, value::LazyId};
+use magnus::{
+    Error, RArray, RHash, Ruby, Value,
+    prelude::*,
+    rb_sys::{AsRawValue, FromRawValue, protect},
+    value::LazyId,
+};
+use rb_sys::VALUE;
 
-use super::{context::Context, failure::Failure};
+use super::{context::Context, failure::Failure, raw::NIL};
 
 static CALL: LazyId = LazyId::new("call");
 
@@ -34,20 +40,16 @@ pub(super) fn run(ruby: &Ruby, context: &Context, env: RHash, report: &Report) -
     let mut note = |called: Result<Value, Error>| {
         failures.extend(called.err().map(Failure::from));
     };
-    if let Some(callbacks) = RArray::from_value(context.get(env, context.keys.after_reply)) {
+    if let Some(callbacks) = RArray::from_value(get(env, context.keys.after_reply)) {
         for callback in callbacks {
             note(callback.funcall(*CALL, ()));
         }
     }
-    let finished = RArray::from_value(context.get(env, context.keys.response_finished));
+    let finished = RArray::from_value(get(env, context.keys.response_finished));
     let Some(callbacks) = finished.filter(|callbacks| !callbacks.is_empty()) else {
         return failures;
     };
-    let headers = if report.headers.is_nil() {
-        ruby.hash_new().as_value()
-    } else {
-        report.headers
-    };
+    let headers = if report.headers.is_nil() { ruby.hash_new().as_value() } else { report.headers };
     // The last registered is the first called (Rack SPEC 3.0).
     for index in (0..callbacks.len()).rev() {
         let index = isize::try_from(index).unwrap_or(isize::MAX);
@@ -56,4 +58,15 @@ pub(super) fn run(ruby: &Ruby, context: &Context, env: RHash, report: &Report) -
         }));
     }
     failures
+}
+
+/// What `env` holds under `key` now; `nil` when it holds nothing.
+fn get(env: RHash, key: VALUE) -> Value {
+    let env = env.as_raw();
+    let found = protect(|| {
+        // SAFETY: both are live objects of their types, and a raise is caught.
+        unsafe { rb_sys::rb_hash_lookup2(env, key, NIL) }
+    });
+    // SAFETY: what a hash holds is a live object, and it stays in the hash or on our stack.
+    unsafe { Value::from_raw(found.unwrap_or(NIL)) }
 }

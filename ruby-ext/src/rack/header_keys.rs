@@ -211,11 +211,9 @@ fn kind(name: &[u8]) -> Kind {
 /// FNV-1a. The table it serves is fixed, so a client cannot crowd it.
 #[allow(clippy::cast_possible_truncation, reason = "only the low bits are wanted")]
 fn slot(name: &[u8]) -> usize {
-    let hash = name
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     (hash ^ (hash >> 32)) as usize % SLOTS
 }
 

@@ -193,7 +193,15 @@ mod tests {
         assert_eq!(declared(&[]), Ok(None));
         assert_eq!(declared(&["0"]), Ok(Some(0)));
         assert_eq!(declared(&["12", "12"]), Ok(Some(12)));
-        for wrong in [&["12", "13"][..], &["12, 12"], &["+12"], &["-1"], &[""], &["1a"], &["99999999999999999999"]] {
+        for wrong in [
+            &["12", "13"][..],
+            &["12, 12"],
+            &["+12"],
+            &["-1"],
+            &[""],
+            &["1a"],
+            &["99999999999999999999"],
+        ] {
             assert_eq!(declared(wrong), Err(Refusal::ContentLength), "{wrong:?}");
         }
     }

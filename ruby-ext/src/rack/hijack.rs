@@ -4,9 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use magnus::{
     DataTypeFunctions, Error, RHash, RModule, Ruby, TypedData, Value, gc::Marker, method,
-    prelude::*,
-    typed_data::Obj,
-    value::Opaque,
+    prelude::*, typed_data::Obj, value::Opaque,
 };
 
 use super::{client::Client, socket};

@@ -3,26 +3,30 @@
 //! The methods behave as those of a `File` opened in binary mode do, down to their exceptions; Rack
 //! itself asks for `read`, `gets`, `each`, `close` and, before 3.0, `rewind`.
 
+mod arguments;
 mod line;
 mod source;
 
 use std::cell::RefCell;
 
 use magnus::{
-    Error, IntoValue, RClass, RModule, RString, Ruby, Symbol, TryConvert, Value,
+    Error, IntoValue, RClass, RModule, RString, Ruby, TryConvert, Value,
     encoding::EncodingCapable,
     method,
     prelude::*,
     scan_args::{get_kwargs, scan_args},
     typed_data::Obj,
-    value::LazyId,
 };
 
 use self::{
+    arguments::{Whence, end_of_file, enumerator, invalid_argument, non_negative, writable},
     line::{LineFormat, LineReader},
     source::Source,
 };
-use super::raw;
+use super::{
+    entry::{self, entry},
+    raw,
+};
 use crate::exchange::Body;
 
 /// The class of `rack.input`.
@@ -109,8 +113,9 @@ impl Input {
         Ok(byte)
     }
 
-    fn read(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<Option<RString>, Error> {
-        let args = scan_args::<(), (Option<Option<i64>>, Option<Option<Value>>), (), (), (), ()>(args)?;
+    fn read(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<Option<RString>, Error> {
+        let args =
+            scan_args::<(), (Option<Option<i64>>, Option<Option<Value>>), (), (), (), ()>(args)?;
         let (length, buffer) = args.optional;
         let Some(length) = length.flatten() else {
             let buffer = writable(ruby, buffer.flatten())?;
@@ -123,15 +128,20 @@ impl Input {
         this.read_some(ruby, length, buffer.flatten())
     }
 
-    fn readpartial(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<RString, Error> {
+    fn readpartial(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<RString, Error> {
         let args = scan_args::<(i64,), (Option<Option<Value>>,), (), (), (), ()>(args)?;
         this.read_some(ruby, args.required.0, args.optional.0.flatten())?
             .ok_or_else(|| end_of_file(ruby))
     }
 
-    fn read_nonblock(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<Option<RString>, Error> {
+    fn read_nonblock(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        args: &[Value],
+    ) -> Result<Option<RString>, Error> {
         let args = scan_args::<(i64,), (Option<Option<Value>>,), (), (), _, ()>(args)?;
-        let keywords = get_kwargs::<_, (), (Option<bool>,), ()>(args.keywords, &[], &["exception"])?;
+        let keywords =
+            get_kwargs::<_, (), (Option<bool>,), ()>(args.keywords, &[], &["exception"])?;
         let read = this.read_some(ruby, args.required.0, args.optional.0.flatten())?;
         match keywords.optional.0 {
             Some(false) => Ok(read),
@@ -154,14 +164,12 @@ impl Input {
 
     fn next_line(&self, ruby: &Ruby, format: &LineFormat) -> Result<Option<RString>, Error> {
         let (source, position) = self.open(ruby)?;
-        let Some(line) = LineReader::new(ruby, &source, position).line(format)? else {
-            return Ok(None);
-        };
+        let line = LineReader::new(ruby, &source, position).line(format)?;
         self.move_to(line.next_position);
-        raw::binary(ruby, &line.bytes).map(Some)
+        line.bytes.map(|bytes| raw::binary(ruby, &bytes)).transpose()
     }
 
-    fn gets(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<Option<RString>, Error> {
+    fn gets(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<Option<RString>, Error> {
         let format = LineFormat::from_args(ruby, args)?;
         let line = this.next_line(ruby, &format)?;
         let last_line = line.map_or_else(|| ruby.qnil().as_value(), RString::as_value);
@@ -169,11 +177,11 @@ impl Input {
         Ok(line)
     }
 
-    fn readline(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<RString, Error> {
+    fn readline(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<RString, Error> {
         Self::gets(ruby, this, args)?.ok_or_else(|| end_of_file(ruby))
     }
 
-    fn readlines(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<magnus::RArray, Error> {
+    fn readlines(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<magnus::RArray, Error> {
         let format = LineFormat::from_args(ruby, args)?;
         format.refuse_zero(ruby, "readlines")?;
         let lines = ruby.ary_new();
@@ -185,7 +193,7 @@ impl Input {
 
     fn each(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<Value, Error> {
         if !ruby.block_given() {
-            return enumerator(this, "each", args);
+            return enumerator(ruby, this, "each", args);
         }
         let format = LineFormat::from_args(ruby, args)?;
         format.refuse_zero(ruby, "each_line")?;
@@ -197,7 +205,7 @@ impl Input {
 
     fn each_byte(ruby: &Ruby, this: Obj<Self>) -> Result<Value, Error> {
         if !ruby.block_given() {
-            return enumerator(this, "each_byte", &[]);
+            return enumerator(ruby, this, "each_byte", &[]);
         }
         while let Some(byte) = Self::getbyte(ruby, &this)? {
             let _: Value = ruby.yield_value(byte)?;
@@ -234,7 +242,7 @@ impl Input {
         Ok(position)
     }
 
-    fn seek(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<u8, Error> {
+    fn seek(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<u8, Error> {
         let args = scan_args::<(i64,), (Option<Value>,), (), (), (), ()>(args)?;
         let (source, position) = this.open(ruby)?;
         let base = match args.optional.0.map_or(Ok(Whence::Start), Whence::try_convert)? {
@@ -243,7 +251,9 @@ impl Input {
             Whence::End => source.len(),
         };
         let target = base.checked_add_signed(args.required.0);
-        this.move_to(target.filter(|&t| i64::try_from(t).is_ok()).ok_or_else(|| invalid_argument(ruby))?);
+        this.move_to(
+            target.filter(|&t| i64::try_from(t).is_ok()).ok_or_else(|| invalid_argument(ruby))?,
+        );
         Ok(0)
     }
 
@@ -268,26 +278,26 @@ impl Input {
         this
     }
 
-    fn itself_whatever(this: Obj<Self>, _args: &[Value]) -> Obj<Self> {
-        this
+    #[allow(clippy::unnecessary_wraps, reason = "an entry's function may fail")]
+    fn set_encoding(_: &Ruby, this: Obj<Self>, _args: &[Value]) -> Result<Obj<Self>, Error> {
+        Ok(this)
     }
 
-    fn yes(&self) -> bool {
+    fn yes(_this: Obj<Self>) -> bool {
         true
     }
 
-    fn no(&self) -> bool {
+    fn no(_this: Obj<Self>) -> bool {
         false
     }
 
-    fn nothing(&self) {}
+    fn nothing(_this: Obj<Self>) {}
 
     fn external_encoding(ruby: &Ruby, _this: &Self) -> Value {
         ruby.ascii8bit_encoding().into_value_with(ruby)
     }
 
-    fn set_sync(ruby: &Ruby, _this: &Self, sync: Value) -> Value {
-        let _ = ruby;
+    fn set_sync(_this: Obj<Self>, sync: Value) -> Value {
         sync
     }
 }
@@ -306,22 +316,22 @@ pub(super) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("sync=", method!(Input::set_sync, 1))?;
     class.define_method("external_encoding", method!(Input::external_encoding, 0))?;
     class.define_method("internal_encoding", method!(Input::nothing, 0))?;
-    class.define_method("set_encoding", method!(Input::itself_whatever, -1))?;
+    entry::define(class, c"set_encoding", entry!(Input::set_encoding))?;
     class.define_method("isatty", method!(Input::no, 0))?;
     class.define_method("tty?", method!(Input::no, 0))?;
     Ok(())
 }
 
 fn define_reading(class: RClass) -> Result<(), Error> {
-    class.define_method("read", method!(Input::read, -1))?;
-    class.define_method("readpartial", method!(Input::readpartial, -1))?;
-    class.define_method("sysread", method!(Input::readpartial, -1))?;
-    class.define_method("read_nonblock", method!(Input::read_nonblock, -1))?;
-    class.define_method("gets", method!(Input::gets, -1))?;
-    class.define_method("readline", method!(Input::readline, -1))?;
-    class.define_method("readlines", method!(Input::readlines, -1))?;
-    class.define_method("each", method!(Input::each, -1))?;
-    class.define_method("each_line", method!(Input::each, -1))?;
+    entry::define(class, c"read", entry!(Input::read))?;
+    entry::define(class, c"readpartial", entry!(Input::readpartial))?;
+    entry::define(class, c"sysread", entry!(Input::readpartial))?;
+    entry::define(class, c"read_nonblock", entry!(Input::read_nonblock))?;
+    entry::define(class, c"gets", entry!(Input::gets))?;
+    entry::define(class, c"readline", entry!(Input::readline))?;
+    entry::define(class, c"readlines", entry!(Input::readlines))?;
+    entry::define(class, c"each", entry!(Input::each))?;
+    entry::define(class, c"each_line", entry!(Input::each))?;
     class.define_method("each_byte", method!(Input::each_byte, 0))?;
     class.define_method("getbyte", method!(Input::getbyte, 0))?;
     class.define_method("readbyte", method!(Input::readbyte, 0))?;
@@ -333,77 +343,9 @@ fn define_position(class: RClass) -> Result<(), Error> {
     class.define_method("pos", method!(Input::pos, 0))?;
     class.define_method("tell", method!(Input::pos, 0))?;
     class.define_method("pos=", method!(Input::set_pos, 1))?;
-    class.define_method("seek", method!(Input::seek, -1))?;
+    entry::define(class, c"seek", entry!(Input::seek))?;
     class.define_method("size", method!(Input::size, 0))?;
     class.define_method("length", method!(Input::size, 0))?;
     class.define_method("eof?", method!(Input::is_at_end, 0))?;
     class.define_method("eof", method!(Input::is_at_end, 0))
-}
-
-/// The third argument of `seek`.
-#[derive(Clone, Copy)]
-enum Whence {
-    Start,
-    Position,
-    End,
-}
-
-impl TryConvert for Whence {
-    fn try_convert(value: Value) -> Result<Self, Error> {
-        let ruby = Ruby::get_with(value);
-        if let Some(symbol) = Symbol::from_value(value) {
-            return match &*symbol.name()? {
-                "SET" => Ok(Self::Start),
-                "CUR" => Ok(Self::Position),
-                "END" => Ok(Self::End),
-                other => {
-                    let text = format!("unknown whence: {other}");
-                    Err(Error::new(ruby.exception_arg_error(), text))
-                }
-            };
-        }
-        match i64::try_convert(value)? {
-            0 => Ok(Self::Start),
-            1 => Ok(Self::Position),
-            2 => Ok(Self::End),
-            _ => Err(invalid_argument(&ruby)),
-        }
-    }
-}
-
-/// The buffer that the caller gave, when it can be written to.
-fn writable(ruby: &Ruby, buffer: Option<Value>) -> Result<Option<RString>, Error> {
-    let Some(buffer) = buffer else { return Ok(None) };
-    let string = RString::try_convert(buffer)?;
-    if string.is_frozen() {
-        let text = format!("can't modify frozen String: {:?}", string.as_value());
-        return Err(Error::new(ruby.exception_frozen_error(), text));
-    }
-    Ok(Some(string))
-}
-
-fn non_negative(ruby: &Ruby, length: i64) -> Result<u64, Error> {
-    u64::try_from(length).map_err(|_| {
-        let text = format!("negative length {length} given");
-        Error::new(ruby.exception_arg_error(), text)
-    })
-}
-
-fn enumerator(this: Obj<Input>, name: &str, args: &[Value]) -> Result<Value, Error> {
-    static TO_ENUM: LazyId = LazyId::new("to_enum");
-    let ruby = Ruby::get_with(this);
-    let call = ruby.ary_new_capa(args.len() + 1);
-    call.push(ruby.to_symbol(name))?;
-    call.cat(args)?;
-    // SAFETY: nothing else holds the array, so nothing changes it during the call.
-    let args = unsafe { call.as_slice() };
-    this.funcall(*TO_ENUM, args)
-}
-
-fn end_of_file(ruby: &Ruby) -> Error {
-    Error::new(ruby.exception_eof_error(), "end of file reached")
-}
-
-fn invalid_argument(ruby: &Ruby) -> Error {
-    raw::system_call_error(ruby, nix::errno::Errno::EINVAL)
 }

@@ -27,6 +27,7 @@ where
     protect(|| build(&Raw(())))
 }
 
+#[allow(clippy::unused_self, reason = "`self` is the proof that a raise is caught")]
 impl Raw {
     /// A new unfrozen binary string.
     #[allow(clippy::cast_possible_wrap, reason = "no slice is longer than `isize::MAX`")]

@@ -124,12 +124,7 @@ impl Turn<'_> {
         jump.map_or(Ok(()), Err)
     }
 
-    fn on_return(
-        &self,
-        returned: Value,
-        input: Obj<Input>,
-        report: &mut Report,
-    ) -> Option<Error> {
+    fn on_return(&self, returned: Value, input: Obj<Input>, report: &mut Report) -> Option<Error> {
         let Some(triple) = Triple::of(returned) else {
             if self.client.is_hijacked() {
                 return None;
@@ -189,7 +184,9 @@ impl Turn<'_> {
         }
         match Content::of(status, &self.head.method) {
             Content::Sent => {}
-            content => return self.send_head(status, headers, content, triple.body),
+            content @ (Content::Described | Content::Forbidden | Content::Reset) => {
+                return self.send_head(status, headers, content, triple.body);
+            }
         }
         let has_to_ary = self.context.has_to_ary && !headers.is_chunked;
         let kind = body::kind(self.ruby, triple.body, has_to_ary, headers.declared_bytes)?;
@@ -245,12 +242,12 @@ impl Turn<'_> {
         let head = Head { status, headers: map };
         let transmission = Transmission::new(self.client, head, declared_bytes, is_chunked);
         let transmission = Arc::new(transmission);
-        let sent = send(&transmission);
-        if sent.is_err() {
+        let result = send(&transmission);
+        if result.is_err() {
             // The head, if it comes back, gives way to that of the failure.
             drop(transmission.abort(Stop::Aborted));
         }
-        sent
+        result
     }
 
     /// Answers without content.

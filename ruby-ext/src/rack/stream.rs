@@ -11,13 +11,16 @@ use std::sync::{
 
 use bytes::Bytes;
 use magnus::{
-    DataTypeFunctions, Error, RModule, RString, Ruby, TypedData, Value, gc::Marker, method,
+    DataTypeFunctions, Error, RModule, RString, Ruby, TypedData, Value,
+    gc::Marker,
+    method,
     prelude::*,
     typed_data::Obj,
     value::{LazyId, Opaque},
 };
 
 use super::{
+    entry::{self, entry},
     gone,
     input::Input,
     transmission::{NotSent, Stop, Transmission},
@@ -51,14 +54,14 @@ impl Stream {
         }
     }
 
-    fn read(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<Value, Error> {
+    fn read(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<Value, Error> {
         if this.is_read_closed.load(Ordering::Relaxed) {
             return Err(Error::new(ruby.exception_io_error(), "not opened for reading"));
         }
         ruby.get_inner(this.input).funcall(*READ, args)
     }
 
-    fn write(ruby: &Ruby, this: &Self, args: &[Value]) -> Result<usize, Error> {
+    fn write(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<usize, Error> {
         let mut written = 0;
         for arg in args {
             let piece = match RString::from_value(*arg) {
@@ -75,7 +78,7 @@ impl Stream {
     }
 
     fn append(ruby: &Ruby, this: Obj<Self>, arg: Value) -> Result<Obj<Self>, Error> {
-        Self::write(ruby, &this, &[arg])?;
+        Self::write(ruby, this, &[arg])?;
         Ok(this)
     }
 
@@ -129,8 +132,8 @@ pub(super) fn exception(ruby: &Ruby, not_sent: NotSent) -> Error {
 pub(super) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Stream", ruby.class_object())?;
     class.undef_default_alloc_func();
-    class.define_method("read", method!(Stream::read, -1))?;
-    class.define_method("write", method!(Stream::write, -1))?;
+    entry::define(class, c"read", entry!(Stream::read))?;
+    entry::define(class, c"write", entry!(Stream::write))?;
     class.define_method("<<", method!(Stream::append, 1))?;
     class.define_method("flush", method!(Stream::flush, 0))?;
     class.define_method("close", method!(Stream::close, 0))?;

@@ -241,3 +241,80 @@ impl State {
         self.stop.get_or_insert(stop).clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::exchange::{Event, Reply, exchange};
+
+    fn transmission(declared_bytes: Option<u64>) -> (Transmission, Reply) {
+        let (answer, reply) = exchange();
+        let client = Arc::new(Client::new(answer));
+        let head = Head { status: StatusCode::OK, headers: HeaderMap::new() };
+        (Transmission::new(&client, head, declared_bytes, false), reply)
+    }
+
+    fn accept(transmission: &Transmission, piece: &'static [u8]) -> Result<Push, Stop> {
+        transmission.lock().accept(&transmission.client, Bytes::from_static(piece))
+    }
+
+    fn body(mut reply: Reply) -> (Vec<u8>, &'static str) {
+        let context = &mut Context::from_waker(Waker::noop());
+        let Poll::Ready(Event::Response(response)) = reply.poll_event(context) else {
+            return (Vec::new(), "no response");
+        };
+        if let ResponseBody::Whole(bytes) = response.body {
+            return (bytes.to_vec(), "whole");
+        }
+        let mut chunks = reply.into_body();
+        let mut body = Vec::new();
+        loop {
+            match chunks.poll_chunk(context) {
+                Poll::Ready(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
+                Poll::Ready(Some(Err(_))) => return (body, "aborted"),
+                Poll::Ready(None) => return (body, "complete"),
+                Poll::Pending => return (body, "open"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_dropped_stream_ends_as_if_closed() {
+        let (unused, reply) = transmission(None);
+        drop(unused);
+        assert_eq!(body(reply), (vec![], "whole"));
+        let (used, reply) = transmission(None);
+        assert_eq!(accept(&used, b"a"), Ok(Push::Taken));
+        drop(used);
+        assert_eq!(body(reply), (b"a".to_vec(), "complete"));
+        let (short, reply) = transmission(Some(2));
+        assert_eq!(accept(&short, b"a"), Ok(Push::Taken));
+        drop(short);
+        assert_eq!(body(reply), (b"a".to_vec(), "aborted"));
+    }
+
+    #[test]
+    fn a_first_piece_goes_out_at_once_unless_it_is_all() {
+        let (open, reply) = transmission(None);
+        assert_eq!(accept(&open, b"a"), Ok(Push::Taken));
+        assert_eq!(body(reply), (b"a".to_vec(), "open"));
+        let (all, reply) = transmission(Some(1));
+        assert_eq!(accept(&all, b"a"), Ok(Push::Taken));
+        assert_eq!(all.finish(), Stop::Finished);
+        assert_eq!(body(reply), (b"a".to_vec(), "whole"));
+    }
+
+    #[test]
+    fn an_abort_gives_the_head_back_only_before_it_is_sent() {
+        let (early, _reply) = transmission(Some(1));
+        assert_eq!(accept(&early, b"a"), Ok(Push::Taken));
+        assert!(early.abort(Stop::Aborted).is_some());
+        assert_eq!(accept(&early, b"a"), Err(Stop::Aborted));
+        let (late, reply) = transmission(None);
+        assert_eq!(accept(&late, b"a"), Ok(Push::Taken));
+        assert!(late.abort(Stop::Aborted).is_none());
+        assert_eq!(body(reply), (b"a".to_vec(), "aborted"));
+    }
+}

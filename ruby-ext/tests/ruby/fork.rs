@@ -7,6 +7,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     libc,
     sys::wait::{WaitStatus, waitpid},
     unistd::{Pid, getpid, getppid},
@@ -76,12 +77,24 @@ fn leave(holds: bool) -> ! {
     unsafe { libc::_exit(i32::from(!holds)) }
 }
 
+const ANY: Pid = Pid::from_raw(-1);
+
+/// Waits through interruptions: Ruby has a handler for SIGCHLD.
+fn reap(child: Pid) -> Result<WaitStatus, Errno> {
+    loop {
+        match waitpid(child, None) {
+            Err(Errno::EINTR) => {}
+            ended => return ended,
+        }
+    }
+}
+
 /// Forks, runs `body` in the child, and waits for it in the parent.
 fn in_child(vm: &Vm, body: impl FnOnce() -> bool) {
     match fork_orphan(vm).unwrap() {
         Fork::Child => leave(body()),
         Fork::Parent { child } => {
-            assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+            assert_eq!(reap(child), Ok(WaitStatus::Exited(child, 0)));
         }
     }
 }
@@ -115,7 +128,7 @@ fn with_at_exit(vm: &Vm) -> Ending {
     };
     execute(ruby, &format!("$who = '{who}'; puts $who"));
     if who == "parent" {
-        waitpid(Pid::from_raw(-1), None).unwrap();
+        reap(ANY).unwrap();
     }
     Ending::Status(0)
 }
@@ -133,7 +146,7 @@ fn first_fails(vm: &Vm) {
         Err(ForkError::First(exception)) => assert_eq!(exception.class, "Errno::EAGAIN"),
         other => panic!("{other:?}"),
     }
-    assert!(waitpid(Pid::from_raw(-1), None).is_err());
+    assert_eq!(reap(ANY), Err(Errno::ECHILD));
 }
 
 fn second_fails(vm: &Vm) {
@@ -142,7 +155,7 @@ fn second_fails(vm: &Vm) {
         Err(ForkError::Second(message)) => assert!(message.contains("EAGAIN"), "{message}"),
         other => panic!("{other:?}"),
     }
-    assert!(waitpid(Pid::from_raw(-1), None).is_err());
+    assert_eq!(reap(ANY), Err(Errno::ECHILD));
 }
 
 fn child_hook(vm: &Vm) {
@@ -166,7 +179,7 @@ fn parent_hook(vm: &Vm) {
         Err(ForkError::First(exception)) => assert_eq!(exception.message, "late"),
         other => panic!("{other:?}"),
     }
-    while waitpid(Pid::from_raw(-1), None).is_ok() {}
+    while reap(ANY).is_ok() {}
     let children = format!("/proc/self/task/{}/children", getpid());
     assert!(!Path::new(&children).exists() || fs::read_to_string(children).unwrap().is_empty());
 }

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use rackrs_ruby::exchange::{HandedSocket, HijackRefused, Peer};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
-    alarm::Alarm,
+    alarm::{Alarm, Ring},
     application::Application,
     drain::Seat,
     linger,
@@ -25,6 +26,9 @@ use super::{
     socket::{Socket, Stream},
     worker::Worker,
 };
+
+/// An idle connection gives up its buffers after this long, at the next round of its alarm.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// Why hyper's part in a connection is over.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ enum End {
     Last,
     /// Nothing is due to the client.
     Idle,
+    /// Nothing is due to the client, but the connection is kept; hyper's buffers are not needed.
+    Resting,
     /// The client sends empty lines and no request.
     Flooded,
     /// A request was begun and not finished in time.
@@ -60,24 +66,38 @@ pub(super) async fn run<A: Application>(worker: Rc<Worker<A>>, stream: Stream, p
         alarm: Alarm::default(),
         looked_for_end: false,
     };
-    // hyper and its buffers are not made before there is something to read: a connection that
-    // only waits costs little.
-    if poll_fn(|context| task.poll_first_byte(context)).await == First::Never {
-        return;
-    }
-    let service = {
-        let (worker, link) = (Rc::clone(&worker), Rc::clone(&link));
-        service_fn(move |request| request::serve(Rc::clone(&worker), Rc::clone(&link), request))
+    let (end, leftover) = loop {
+        // hyper and its buffers are not made before there is something to read: a connection that
+        // only waits costs little.
+        if poll_fn(|context| task.poll_first_byte(context)).await == First::Never {
+            return;
+        }
+        // Boxed, so that a connection without hyper is without the room for it.
+        let (end, leftover) = Box::pin(drive(&worker, &link, &mut task)).await;
+        if !matches!(end, End::Resting) {
+            break (end, leftover);
+        }
+        *link.leftover.borrow_mut() = leftover;
     };
-    let io = TokioIo::new(Socket::new(Rc::clone(&link)));
+    Box::pin(finish(&link, end, leftover)).await;
+}
+
+/// Has hyper serve requests until the connection ends or rests; gives what it had read beyond
+/// them.
+async fn drive<A: Application>(
+    worker: &Rc<Worker<A>>,
+    link: &Rc<Link>,
+    task: &mut Task<A>,
+) -> (End, Bytes) {
+    let io = TokioIo::new(Socket::new(Rc::clone(link)));
+    let service = service_fn(|request| request::serve(Rc::clone(worker), Rc::clone(link), request));
     let mut connection = worker.http.serve_connection(io, service);
     let end = poll_fn(|context| {
         let polled = Pin::new(&mut connection).poll(context);
         task.poll_end(polled, context)
     })
     .await;
-    let leftover = connection.into_parts().read_buf;
-    finish(&link, end, leftover).await;
+    (end, connection.into_parts().read_buf)
 }
 
 /// Whether a first byte came.
@@ -99,19 +119,34 @@ struct Task<A> {
 }
 
 impl<A> Task<A> {
+    /// Waits, without hyper, for a request to begin.
     fn poll_first_byte(&mut self, context: &mut Context<'_>) -> Poll<First> {
         self.notice_drain(context);
-        let stream = self.link.stream.borrow();
-        let Some(stream) = stream.as_ref() else { return Poll::Ready(First::Never) };
-        match stream.poll_readable(context) {
+        if !self.link.leftover.borrow().is_empty() {
+            return Poll::Ready(First::Came);
+        }
+        let readable = match self.link.stream.borrow().as_ref() {
+            Some(stream) => stream.poll_input(context),
+            None => return Poll::Ready(First::Never),
+        };
+        match readable {
             Poll::Ready(Ok(())) => return Poll::Ready(First::Came),
             Poll::Ready(Err(_)) => return Poll::Ready(First::Never),
+            Poll::Pending if self.has_rested_enough() => return Poll::Ready(First::Never),
             Poll::Pending => {}
         }
-        match self.alarm.poll_passed(self.link.phase().deadline(), context) {
-            Poll::Ready(()) => Poll::Ready(First::Never),
-            Poll::Pending => Poll::Pending,
+        loop {
+            match self.alarm.poll_ring(self.link.phase().deadline(), context) {
+                Poll::Ready(Ring::Deadline) => return Poll::Ready(First::Never),
+                Poll::Ready(Ring::Round) => {}
+                Poll::Pending => return Poll::Pending,
+            }
         }
+    }
+
+    /// Whether an idle connection is to be closed because the worker ends.
+    fn has_rested_enough(&self) -> bool {
+        self.link.phase().is_idle() && self.link.is_draining() && !self.has_input()
     }
 
     /// Decides after each turn of hyper whether, and how, the connection ends.
@@ -129,7 +164,7 @@ impl<A> Task<A> {
             if self.link.is_last() {
                 return Poll::Ready(End::Last);
             }
-            if self.link.is_draining() && !self.has_input() {
+            if self.has_rested_enough() {
                 return Poll::Ready(End::Idle);
             }
         }
@@ -165,16 +200,21 @@ impl<A> Task<A> {
         }
         let stream = self.link.stream.borrow();
         let Some(stream) = stream.as_ref() else { return Poll::Pending };
-        if stream.poll_readable(context).is_pending() {
-            return Poll::Pending;
-        }
+        let Poll::Ready(input) = stream.poll_input(context) else { return Poll::Pending };
         self.looked_for_end = true;
-        if stream.is_gone() { Poll::Ready(()) } else { Poll::Pending }
+        if input.is_err() || stream.is_gone() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn poll_time(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        if self.alarm.poll_passed(self.link.phase().deadline(), context).is_pending() {
-            return Poll::Pending;
+        loop {
+            match self.alarm.poll_ring(self.link.phase().deadline(), context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ring::Round) if self.link.is_idle_for(REST_AFTER) => {
+                    return Poll::Ready(End::Resting);
+                }
+                Poll::Ready(Ring::Round) => {}
+                Poll::Ready(Ring::Deadline) => break,
+            }
         }
         match self.link.on(Event::Tick) {
             Action::Continue => Poll::Pending,
@@ -190,8 +230,10 @@ async fn finish(link: &Link, end: End, leftover: Bytes) {
     let Some(stream) = link.stream.borrow_mut().take() else { return };
     let counters = &link.settings.counters;
     match end {
-        End::Idle | End::Gone => {}
-        End::Done if link.is_last() && stream.has_input() => linger::close(stream).await,
+        End::Idle | End::Resting | End::Gone => {}
+        End::Done if link.is_body_unread() || (link.is_last() && stream.has_input()) => {
+            linger::close(stream).await;
+        }
         End::Done => {}
         End::Last => linger::close(stream).await,
         End::Failed(error) => {

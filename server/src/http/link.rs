@@ -8,9 +8,10 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use rackrs_ruby::exchange::{Peer, Reply};
 use tokio::time::Instant;
@@ -42,6 +43,8 @@ pub(super) struct Link {
     pub(super) peer: Arc<Peer>,
     /// `None` once it was taken for a hijack or for closing.
     pub(super) stream: RefCell<Option<Stream>>,
+    /// Bytes that an earlier hyper had read and not used; to be read before the stream.
+    pub(super) leftover: RefCell<Bytes>,
     timeouts: Timeouts,
     phase: Cell<Phase>,
     /// Something was given to hyper or to us that the kernel has not taken.
@@ -58,6 +61,8 @@ pub(super) struct Link {
     body_given: Cell<bool>,
     /// No further request is served on this connection.
     last: Cell<bool>,
+    /// The body of the present request has not been read to its end.
+    body_unread: Cell<bool>,
     /// Bytes of empty lines in front of the present head, until its first other byte.
     empty_line_bytes: Cell<Option<usize>>,
     flooded: Cell<bool>,
@@ -79,6 +84,7 @@ impl Link {
             settings,
             peer: Arc::new(peer),
             stream: RefCell::new(Some(stream)),
+            leftover: RefCell::default(),
             timeouts,
             phase: Cell::new(Phase::accepted(Instant::now(), &timeouts)),
             unflushed: Cell::new(false),
@@ -89,6 +95,7 @@ impl Link {
             current: RefCell::default(),
             body_given: Cell::new(false),
             last: Cell::new(false),
+            body_unread: Cell::new(false),
             empty_line_bytes: Cell::new(None),
             flooded: Cell::new(false),
             draining: Cell::new(false),
@@ -99,6 +106,12 @@ impl Link {
 
     pub(super) fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// Whether the connection has been idle for at least `time`.
+    pub(super) fn is_idle_for(&self, time: Duration) -> bool {
+        let idle = self.phase.get().idle_for(Instant::now(), &self.timeouts);
+        idle.is_some_and(|idle| time <= idle)
     }
 
     /// Moves to the next phase and says what must be done.
@@ -196,6 +209,15 @@ impl Link {
         let record = self.settings.access_log.as_ref().map(|_| Record::new(head, Instant::now()));
         *self.current.borrow_mut() =
             Some(Current { record, outcome: Outcome::default(), in_flight: false });
+    }
+
+    pub(super) fn set_body_unread(&self, unread: bool) {
+        self.body_unread.set(unread);
+    }
+
+    /// Whether the client may still be sending the body of a request that was answered.
+    pub(super) fn is_body_unread(&self) -> bool {
+        self.body_unread.get()
     }
 
     pub(super) fn dispatched(&self) {

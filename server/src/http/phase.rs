@@ -119,6 +119,20 @@ impl Phase {
         matches!(self, Self::Idle { .. })
     }
 
+    /// How long the connection has been idle at `now`.
+    pub(super) fn idle_for(self, now: Instant, timeouts: &Timeouts) -> Option<Duration> {
+        match self {
+            Self::Idle { until } => Some(timeouts.persistent.saturating_sub(until - now)),
+            Self::Fresh { .. }
+            | Self::Head { .. }
+            | Self::Body { .. }
+            | Self::Spooling
+            | Self::Application
+            | Self::Responding
+            | Self::Blocked { .. } => None,
+        }
+    }
+
     /// Whether the application, not the client, is waited for.
     pub(super) fn awaits_application(self) -> bool {
         matches!(self, Self::Application | Self::Responding)

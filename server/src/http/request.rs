@@ -8,7 +8,7 @@ use std::{
 
 use bytes::BytesMut;
 use http::{HeaderValue, Version, header::HOST, request::Parts};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use rackrs_ruby::exchange::{Event, Reply, Request, exchange};
 use tokio::time::Instant;
 
@@ -58,9 +58,11 @@ async fn dispatch<A: Application>(
     mut head: Parts,
     body: Incoming,
 ) -> Result<Reply, Refusal> {
+    link.set_body_unread(!body.is_end_stream());
     check::head(&head)?;
     let started = Instant::now();
     let body = upload::receive(body, link, &worker.spool_writes).await?;
+    link.set_body_unread(false);
     let body_wait = started.elapsed();
     prefer_target_host(&mut head);
     let (answer, reply) = exchange();

@@ -2,16 +2,19 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Buf;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout},
+    sys::socket::{MsgFlags, recv},
+};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -33,8 +36,25 @@ impl Stream {
         }
     }
 
-    /// Ready when there is something to read, or the end of it.
-    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when there is something to read, or the end of it. Reads nothing.
+    pub(super) fn poll_input(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_readable(context))?;
+            // What the runtime believes of a new socket is only a guess; this corrects it.
+            let mut byte = [0];
+            let peek = || Ok(recv(self.as_fd().as_raw_fd(), &mut byte, MsgFlags::MSG_PEEK)?);
+            let peeked = match self {
+                Self::Unix(stream) => stream.try_io(Interest::READABLE, peek),
+                Self::Tcp(stream) => stream.try_io(Interest::READABLE, peek),
+            };
+            match peeked {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other.map(|_count| ())),
+            }
+        }
+    }
+
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Unix(stream) => stream.poll_read_ready(context),
             Self::Tcp(stream) => stream.poll_read_ready(context),
@@ -165,6 +185,13 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
+        let mut leftover = self.link.leftover.borrow_mut();
+        if !leftover.is_empty() {
+            let count = leftover.len().min(buffer.remaining());
+            buffer.put_slice(&leftover.split_to(count));
+            self.link.received(&buffer.filled()[before..]);
+            return Poll::Ready(Ok(()));
+        }
         let result = self.with(|stream| stream.poll_read(context, buffer));
         if buffer.filled().len() > before {
             self.link.received(&buffer.filled()[before..]);

@@ -8,17 +8,19 @@ use std::{
     time::Instant,
 };
 
+use nix::{sys::signal::Signal, unistd::Pid};
 use rackrs_sys::{
     channel::{Channel, ChannelError},
     process::{Exit, Identity, PidFd},
     spawn::{Spawn, SpawnError},
 };
-use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::sync::mpsc;
 
 use crate::{
     config::Config,
-    wire::{self, AsyncChannel, Delivery, Failure, FromMold, FromWorker, ToMold, ToWorker, WireError},
+    wire::{
+        self, AsyncChannel, Delivery, Failure, FromMold, FromWorker, ToMold, ToWorker, WireError,
+    },
 };
 
 /// Reports that may wait for the master's loop before their readers are held up.
@@ -35,7 +37,7 @@ pub(super) enum Report {
 
 /// A child process could not be made or reached.
 #[derive(Debug, thiserror::Error)]
-pub enum ChildError {
+pub(crate) enum ChildError {
     /// No channel to give to it.
     #[error("cannot make a channel for a child process")]
     Channel(#[source] ChannelError),
@@ -269,15 +271,20 @@ impl Children {
 
 fn kill(pid: i32) {
     // A child that has gone meanwhile is what was wanted.
-    let _ = PidFd::open(Pid::from_raw(pid))
-        .and_then(|pidfd| pidfd.send(Signal::SIGKILL));
+    let _ = PidFd::open(Pid::from_raw(pid)).and_then(|pidfd| pidfd.send(Signal::SIGKILL));
 }
 
 /// The environment of the mold, and so of the application: ours, with `RACK_ENV` as Puma sets it,
 /// without what was meant for the master alone.
 fn mold_environment(config: &Config) -> Vec<(OsString, OsString)> {
-    const FOR_THE_MASTER: [&str; 6] =
-        ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+    const FOR_THE_MASTER: [&str; 6] = [
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+    ];
     std::env::vars_os()
         .filter(|(name, _)| {
             name != "RACK_ENV"

@@ -8,7 +8,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 
 /// One order to the master. The master's loop handles every variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Finish the requests in hand, then end. A second time: end now.
     Stop {
         /// How the process ends after.
@@ -27,7 +27,7 @@ pub enum Command {
 
 /// How the process ends after a graceful stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopEnding {
+pub(crate) enum StopEnding {
     /// With status 0.
     Success,
     /// By the signal TERM itself, as Puma's `raise_exception_on_sigterm` (default true) has it.
@@ -43,19 +43,31 @@ const BINDINGS: [(libc::c_int, Command); 11] = [
     (libc::SIGQUIT, Command::Stop { ending: StopEnding::Success }),
     (libc::SIGCHLD, Command::Reap),
     (libc::SIGUSR2, Command::Unsupported { name: "USR2 (restart)", instead: RESTART_INSTEAD }),
-    (libc::SIGUSR1, Command::Unsupported { name: "USR1 (phased restart)", instead: RESTART_INSTEAD }),
+    (
+        libc::SIGUSR1,
+        Command::Unsupported { name: "USR1 (phased restart)", instead: RESTART_INSTEAD },
+    ),
     (libc::SIGURG, Command::Unsupported { name: "URG (refork)", instead: RESTART_INSTEAD }),
     (
         libc::SIGHUP,
-        Command::Unsupported { name: "HUP (reopen logs)", instead: "rotate logs with copytruncate" },
+        Command::Unsupported {
+            name: "HUP (reopen logs)",
+            instead: "rotate logs with copytruncate",
+        },
     ),
     (
         libc::SIGTTIN,
-        Command::Unsupported { name: "TTIN (one worker more)", instead: "start it with another -w" },
+        Command::Unsupported {
+            name: "TTIN (one worker more)",
+            instead: "start it with another -w",
+        },
     ),
     (
         libc::SIGTTOU,
-        Command::Unsupported { name: "TTOU (one worker less)", instead: "start it with another -w" },
+        Command::Unsupported {
+            name: "TTOU (one worker less)",
+            instead: "start it with another -w",
+        },
     ),
     (
         libc::SIGWINCH,
@@ -68,7 +80,7 @@ const BINDINGS: [(libc::c_int, Command); 11] = [
 /// The handlers are tokio's: they write one byte to a pipe, so no lock, allocation or log line
 /// of ours runs inside a signal handler.
 #[derive(Debug)]
-pub struct Commands {
+pub(crate) struct Commands {
     sources: Vec<(unix::Signal, Command)>,
     pending: VecDeque<Command>,
 }
@@ -82,7 +94,7 @@ impl Commands {
     /// # Errors
     ///
     /// When the kernel refuses a handler.
-    pub fn listen(daemon: bool) -> io::Result<Self> {
+    pub(crate) fn listen(daemon: bool) -> io::Result<Self> {
         let mut sources = Vec::with_capacity(BINDINGS.len());
         for (number, command) in BINDINGS {
             let unheard = match number {
@@ -98,7 +110,7 @@ impl Commands {
     }
 
     /// The next command. Cancel safe.
-    pub async fn next(&mut self) -> Command {
+    pub(crate) async fn next(&mut self) -> Command {
         poll_fn(|context| {
             for (source, command) in &mut self.sources {
                 if let Poll::Ready(Some(())) = source.poll_recv(context) {

@@ -12,7 +12,7 @@ use super::{
 use crate::wire::Failure;
 
 /// Workers of one slot that may fail in a row before a start is given up.
-pub const START_FAILURES_MAX: u32 = 3;
+pub(crate) const START_FAILURES_MAX: u32 = 3;
 
 /// How far the master is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ enum Stage {
 
 /// How the master ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It was told to.
     Stopped,
     /// It never served.
@@ -38,7 +38,7 @@ pub enum Outcome {
 
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The mold loaded the application.
     MoldLoaded,
     /// The mold's process ended; with what it said before, if it spoke.
@@ -64,7 +64,7 @@ pub enum Event {
 
 /// What must be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Start a mold process.
     SpawnMold,
     /// Close the mold's channel.
@@ -85,13 +85,13 @@ pub enum Action {
 
 /// Limits of mold and workers, from the configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Loading of the application by the mold.
-    pub load: Duration,
+    pub(crate) load: Duration,
     /// From a worker's fork to its first accept.
-    pub boot: Duration,
+    pub(crate) boot: Duration,
     /// From the order to drain to the end.
-    pub drain: Duration,
+    pub(crate) drain: Duration,
 }
 
 /// How long a dismissed mold may take for its `at_exit` blocks before it is killed.
@@ -103,7 +103,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(3);
 
 /// Mold and slots together.
 #[derive(Clone, Debug)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     stage: Stage,
     mold: MoldState,
     slots: Vec<Slot>,
@@ -111,8 +111,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// A fleet of `workers` empty slots and a mold that is not there yet.
-    #[must_use]
-    pub fn new(workers: u16, limits: Limits, now: Instant) -> Self {
+    pub(crate) fn new(workers: u16, limits: Limits, now: Instant) -> Self {
         let slot_limits = slot::Limits { boot: limits.boot, drain: limits.drain + DRAIN_GRACE };
         let mold_limits = mold_state::Limits { boot: limits.load, leave: MOLD_LEAVE_MAX };
         Self {
@@ -122,21 +121,13 @@ impl Fleet {
         }
     }
 
-    /// The slot with this number, if it exists.
-    #[must_use]
-    pub fn slot(&self, number: u16) -> Option<&Slot> {
-        self.slots.get(usize::from(number))
-    }
-
     /// Whether the fleet is on its way out.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         matches!(self.stage, Stage::Stopping(_) | Stage::Finished)
     }
 
     /// When [`Event::Tick`] next matters.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let mold_ready = self.mold_ready();
         self.slots
             .iter()
@@ -148,7 +139,7 @@ impl Fleet {
     }
 
     /// Applies `event`; what must be done is appended to `actions`, in order.
-    pub fn on(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
+    pub(crate) fn on(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         if self.stage == Stage::Finished {
             return;
         }

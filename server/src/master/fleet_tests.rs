@@ -3,8 +3,8 @@
 use super::*;
 
 const LIMITS: Limits = Limits {
-    load: Duration::from_secs(300),
-    boot: Duration::from_secs(60),
+    load: Duration::from_mins(5),
+    boot: Duration::from_mins(1),
     drain: Duration::from_secs(30),
 };
 
@@ -179,7 +179,7 @@ fn every_stage_and_event_can_be_brought_to_an_end() {
             let mut story = make();
             let mut actions = story.on(event.clone());
             actions.extend(story.on(Event::StopNow));
-            story.now += Duration::from_secs(3600);
+            story.now += Duration::from_hours(1);
             actions.extend(story.on(Event::Tick));
             for slot in 0..2 {
                 actions.extend(story.exit(slot, false));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Where the mold stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// No process; the next one is started at `until`.
     Absent { until: Instant, failures: u32 },
     /// It boots Ruby and loads the application.
@@ -21,7 +21,7 @@ pub enum State {
 
 /// What can happen to the mold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// It loaded the application.
     Loaded,
     /// Its process ended.
@@ -34,7 +34,7 @@ pub enum Event {
 
 /// What the master must do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Start a mold.
     Spawn,
     /// Close its channel: it leaves.
@@ -45,11 +45,11 @@ pub enum Action {
 
 /// Limits of the mold's life.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// From the start to the loaded application.
-    pub boot: Duration,
+    pub(crate) boot: Duration,
     /// From the dismissal to the end (`at_exit` blocks run here).
-    pub leave: Duration,
+    pub(crate) leave: Duration,
 }
 
 /// Delay before a mold that died is started again; doubles with each failure in a row.
@@ -59,27 +59,24 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// The mold's place.
 #[derive(Clone, Debug)]
-pub struct MoldState {
+pub(crate) struct MoldState {
     state: State,
     limits: Limits,
 }
 
 impl MoldState {
     /// Wanted at once.
-    #[must_use]
-    pub fn new(limits: Limits, now: Instant) -> Self {
+    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
         Self { state: State::Absent { until: now, failures: 0 }, limits }
     }
 
     /// Where it stands.
-    #[must_use]
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state
     }
 
     /// When [`Event::Tick`] next matters.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Absent { until, .. } => Some(until),
             State::Loading { deadline, .. } | State::Leaving { deadline } => Some(deadline),
@@ -88,7 +85,7 @@ impl MoldState {
     }
 
     /// Applies `event` and says what must be done; a late event changes nothing.
-    pub fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
+    pub(crate) fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
         use {Event as E, State as S};
         let leaving = (S::Leaving { deadline: now + self.limits.leave }, Some(Action::Dismiss));
         let (next, action) = match (self.state, event) {
@@ -133,7 +130,7 @@ fn absent(failures: u32, now: Instant) -> State {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { boot: Duration::from_secs(60), leave: Duration::from_secs(5) };
+    const LIMITS: Limits = Limits { boot: Duration::from_mins(1), leave: Duration::from_secs(5) };
 
     fn every_state(now: Instant) -> [State; 6] {
         [

@@ -263,7 +263,9 @@ impl<'a, A: Announce> Master<'a, A> {
             }
             Action::AskForFork(slot) => match self.children.ask_for_fork(slot) {
                 Ok(()) => ControlFlow::Continue(()),
-                Err(error) => self.on_child_error(&error, Event::Slot(slot, slot::Event::ForkFailed)),
+                Err(error) => {
+                    self.on_child_error(&error, Event::Slot(slot, slot::Event::ForkFailed))
+                }
             },
             Action::Drain(slot) => {
                 if let Err(error) = self.children.drain(slot) {
@@ -279,16 +281,14 @@ impl<'a, A: Announce> Master<'a, A> {
                 self.children.kill_worker(slot, pid);
                 ControlFlow::Continue(())
             }
-            Action::AnnounceServing => {
-                match self.announce.serving() {
-                    Announced::GoOn => ControlFlow::Continue(()),
-                    Announced::Stop => self.apply(Event::StopGracefully),
-                    Announced::Refuse(refusal) => {
-                        self.refusal = Some(refusal);
-                        self.apply(Event::StopGracefully)
-                    }
+            Action::AnnounceServing => match self.announce.serving() {
+                Announced::GoOn => ControlFlow::Continue(()),
+                Announced::Stop => self.apply(Event::StopGracefully),
+                Announced::Refuse(refusal) => {
+                    self.refusal = Some(refusal);
+                    self.apply(Event::StopGracefully)
                 }
-            }
+            },
             Action::Finish(outcome) => ControlFlow::Break(outcome),
         }
     }
@@ -300,8 +300,7 @@ impl<'a, A: Announce> Master<'a, A> {
         match self.children.spawn_mold(self.config, &listeners) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
-                let failure =
-                    Failure { reason: crate::telemetry::chain(&error), status: EX_OSERR };
+                let failure = Failure { reason: crate::telemetry::chain(&error), status: EX_OSERR };
                 self.on_child_error(&error, Event::MoldExited(Some(failure)))
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Where a slot stands. Each variant holds what exists only in that state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// No process; one is asked for as soon as `until` has passed and the mold is ready.
     Waiting { until: Instant, failures: u32 },
     /// The mold was asked to fork; the worker has not spoken.
@@ -28,7 +28,7 @@ pub enum State {
 
 /// What can happen to a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The mold can fork.
     MoldReady,
     /// The mold could not fork.
@@ -51,7 +51,7 @@ pub enum Event {
 
 /// What the master must do next. At most one per event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Make a channel and ask the mold for a worker.
     AskForFork,
     /// Tell the worker to drain.
@@ -62,7 +62,7 @@ pub enum Action {
 
 /// Why a worker is killed; part of the log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KillReason {
+pub(crate) enum KillReason {
     /// It did not accept connections within the boot time-out.
     BootTimeout,
     /// It did not finish within the shutdown time-out.
@@ -73,11 +73,11 @@ pub enum KillReason {
 
 /// Limits of one worker's life, from the configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// From the fork to accepting.
-    pub boot: Duration,
+    pub(crate) boot: Duration,
     /// From the order to drain to the end.
-    pub drain: Duration,
+    pub(crate) drain: Duration,
 }
 
 /// Delay before the second try after a failure; doubles with each further one.
@@ -88,53 +88,37 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// One worker's place, filled by one process after another.
 #[derive(Clone, Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     state: State,
     limits: Limits,
 }
 
 impl Slot {
     /// An empty slot whose worker is wanted at once.
-    #[must_use]
-    pub fn new(limits: Limits, now: Instant) -> Self {
+    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
         Self { state: State::Waiting { until: now, failures: 0 }, limits }
     }
 
     /// Where it stands.
-    #[must_use]
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state
     }
 
-    /// The pid of its process, if there is one that has spoken.
-    #[must_use]
-    pub fn pid(&self) -> Option<i32> {
-        match self.state {
-            State::Booting { pid, .. }
-            | State::Ready { pid }
-            | State::Draining { pid, .. }
-            | State::Killing { pid, .. } => Some(pid),
-            State::Waiting { .. } | State::Forking { .. } | State::Unwanted { .. } | State::Gone => {
-                None
-            }
-        }
-    }
-
     /// Workers in this slot that failed in a row.
-    #[must_use]
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         match self.state {
             State::Waiting { failures, .. }
             | State::Forking { failures, .. }
             | State::Booting { failures, .. }
             | State::Killing { failures, .. } => failures,
-            State::Ready { .. } | State::Draining { .. } | State::Unwanted { .. } | State::Gone => 0,
+            State::Ready { .. } | State::Draining { .. } | State::Unwanted { .. } | State::Gone => {
+                0
+            }
         }
     }
 
     /// When [`Event::Tick`] next matters.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Waiting { until, .. } => Some(until),
             State::Forking { deadline, .. }
@@ -150,7 +134,7 @@ impl Slot {
     /// An event that has no meaning in the present state is ignored on purpose: signals and
     /// reports arrive late, and a late one must never move a slot backwards. `mold_ready` says
     /// whether a fork can be asked for now.
-    pub fn on(&mut self, event: Event, mold_ready: bool, now: Instant) -> Option<Action> {
+    pub(crate) fn on(&mut self, event: Event, mold_ready: bool, now: Instant) -> Option<Action> {
         let (next, action) = self.transition(event, mold_ready, now)?;
         self.state = next;
         action
@@ -163,9 +147,8 @@ impl Slot {
         now: Instant,
     ) -> Option<(State, Option<Action>)> {
         use {Event as E, KillReason as Why, State as S};
-        let draining = |pid| {
-            (S::Draining { pid, deadline: now + self.limits.drain }, Some(Action::Drain))
-        };
+        let draining =
+            |pid| (S::Draining { pid, deadline: now + self.limits.drain }, Some(Action::Drain));
         let killing = |pid, wanted, failures, why| {
             (S::Killing { pid, wanted, failures }, Some(Action::Kill { pid, why }))
         };
@@ -173,7 +156,9 @@ impl Slot {
         let gone = (S::Gone, None);
 
         let step = match (self.state, event) {
-            (S::Waiting { until, failures }, E::Tick | E::MoldReady) if mold_ready && until <= now => {
+            (S::Waiting { until, failures }, E::Tick | E::MoldReady)
+                if mold_ready && until <= now =>
+            {
                 (S::Forking { deadline, failures }, Some(Action::AskForFork))
             }
             (S::Waiting { .. }, E::StopRequested | E::KillRequested) => gone,
@@ -206,9 +191,10 @@ impl Slot {
             (S::Draining { pid, deadline }, E::Tick) if deadline <= now => {
                 killing(pid, false, 0, Why::ShutdownTimeout)
             }
-            (S::Booting { pid, .. } | S::Ready { pid } | S::Draining { pid, .. }, E::KillRequested) => {
-                killing(pid, false, 0, Why::Asked)
-            }
+            (
+                S::Booting { pid, .. } | S::Ready { pid } | S::Draining { pid, .. },
+                E::KillRequested,
+            ) => killing(pid, false, 0, Why::Asked),
             (S::Draining { .. } | S::Killing { wanted: false, .. }, E::Exited { .. }) => gone,
             (S::Killing { wanted: true, failures, .. }, E::Exited { .. }) => {
                 (waiting(failures, now), None)
@@ -235,7 +221,7 @@ fn waiting(failures: u32, now: Instant) -> State {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { boot: Duration::from_secs(60), drain: Duration::from_secs(30) };
+    const LIMITS: Limits = Limits { boot: Duration::from_mins(1), drain: Duration::from_secs(30) };
 
     fn every_state(now: Instant) -> [State; 9] {
         let (deadline, until, pid, failures) = (now, now, 7, 1);
@@ -308,7 +294,7 @@ mod tests {
     #[test]
     fn every_state_can_be_stopped() {
         let now = Instant::now();
-        let late = now + Duration::from_secs(3600);
+        let late = now + Duration::from_hours(1);
         for state in every_state(now) {
             let mut slot = slot(state);
             slot.on(Event::StopRequested, true, now);
@@ -331,9 +317,9 @@ mod tests {
         let now = Instant::now();
         let delays: Vec<Duration> = [1, 2, 3, 4, 30]
             .into_iter()
-            .map(|failures| match waiting(failures, now) {
-                State::Waiting { until, .. } => until - now,
-                other => panic!("{other:?}"),
+            .map(|failures| {
+                let slot = Slot { state: waiting(failures, now), limits: LIMITS };
+                slot.deadline().expect("a waiting slot has one") - now
             })
             .collect();
         let ms = Duration::from_millis;

@@ -74,6 +74,7 @@ impl StartError {
 }
 
 /// Serves until told to stop. `notifier` tells the launcher of a daemon how the start went.
+#[must_use]
 pub fn serve(config: &Config, program: OsString, notifier: Option<ReadyNotifier>) -> Ending {
     let events = Events::new(config);
     let mut notifier = notifier;
@@ -125,6 +126,7 @@ fn start(
 }
 
 /// Does everything short of serving: loads the application without opening a listener.
+#[must_use]
 pub fn check(config: &Config, program: OsString) -> Ending {
     let events = Events::new(config);
     let mut loaded = false;
@@ -154,17 +156,15 @@ fn run<A: Announce>(
         .enable_all()
         .build()
         .map_err(StartError::Prepare)?;
-    let end = LocalSet::new().block_on(&runtime, async {
+    LocalSet::new().block_on(&runtime, async {
         let commands = Commands::listen(config.daemon).map_err(StartError::Prepare)?;
         let (master, reports) = Master::new(config, listeners, events, announce, start);
         Ok(master.run(commands, reports).await)
-    });
-    end
+    })
 }
 
 fn redirect(config: &Config) -> Result<(), StreamError> {
-    let existing =
-        if config.redirect.append { Existing::Append } else { Existing::Truncate };
+    let existing = if config.redirect.append { Existing::Append } else { Existing::Truncate };
     if let Some(path) = &config.redirect.stdout {
         streams::redirect(Stream::Output, path, existing)?;
     }

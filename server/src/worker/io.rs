@@ -1,12 +1,8 @@
 //! The I/O thread of a worker: its runtime, its listeners, its channel to the master.
 
 use std::{
-    io,
-    os::{
-        fd::OwnedFd,
-        unix::net::UnixListener,
-    },
     net::TcpListener,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -24,7 +20,11 @@ use super::{Birth, EX_OSERR};
 use crate::{
     config::Config,
     http::{self, Counters, Drained, Settings, Source},
-    telemetry::{access::AccessLines, chain, events::{self, Events}},
+    telemetry::{
+        access::AccessLines,
+        chain,
+        events::{self, Events},
+    },
     wire::{AsyncChannel, Failure, FromWorker, ToWorker, WireError},
 };
 
@@ -143,7 +143,7 @@ fn source(listener: OwnedFd) -> Result<Source, nix::Error> {
 fn settings(config: &Config) -> Settings {
     Settings {
         limits: config.limits.clone(),
-        open_temp_file: || temp_file::anonymous().map_err(io::Error::other),
+        open_temp_file: || temp_file::anonymous().map_err(|error| error.source),
         yield_when_busy: (config.workers > 1).then_some(YIELD_WHEN_BUSY),
         counters: Arc::<Counters>::default(),
         access_log: config.log_requests.then(|| Rc::new(AccessLines::default()) as Rc<_>),

@@ -38,7 +38,7 @@ impl LineFormat {
         }
         let args = scan_args::<(), (Option<Value>, Option<Value>), (), (), _, ()>(args)?;
         let keywords = get_kwargs::<_, (), (Option<Value>,), ()>(args.keywords, &[], &["chomp"])?;
-        let chomp = keywords.optional.0.is_some_and(|chomp| chomp.to_bool());
+        let chomp = keywords.optional.0.is_some_and(magnus::value::ReprValue::to_bool);
         let (separator, limit) = match args.optional {
             (None, _) => (default_separator(ruby)?, None),
             (Some(only), None) if only.is_nil() => (Separator::None, None),
@@ -92,7 +92,9 @@ fn default_separator(ruby: &Ruby) -> Result<Separator, Error> {
 /// One line, and where the next one starts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    pub(super) bytes: Bytes,
+    /// `None` at the end.
+    pub(super) bytes: Option<Bytes>,
+    /// At the end, too, a reader of paragraphs may have gone over newlines.
     pub(super) next_position: u64,
 }
 
@@ -108,10 +110,10 @@ impl<'a> LineReader<'a> {
         Self { ruby, source, position }
     }
 
-    /// The next line; `None` at the end.
-    pub(super) fn line(mut self, format: &LineFormat) -> Result<Option<Line>, Error> {
+    /// The next line.
+    pub(super) fn line(mut self, format: &LineFormat) -> Result<Line, Error> {
         if format.limit == Some(0) {
-            return Ok(Some(Line { bytes: Bytes::new(), next_position: self.position }));
+            return Ok(Line { bytes: Some(Bytes::new()), next_position: self.position });
         }
         let separator: &[u8] = match &format.separator {
             Separator::None => &[],
@@ -122,7 +124,7 @@ impl<'a> LineReader<'a> {
             Separator::Bytes(bytes) => bytes,
         };
         let Some((mut bytes, ended)) = self.up_to(separator, format.limit)? else {
-            return Ok(None);
+            return Ok(Line { bytes: None, next_position: self.position });
         };
         let mut next_position = self.position + bytes.len() as u64;
         if format.separator == Separator::Paragraph {
@@ -135,7 +137,7 @@ impl<'a> LineReader<'a> {
             }
             bytes.truncate(kept);
         }
-        Ok(Some(Line { bytes, next_position }))
+        Ok(Line { bytes: Some(bytes), next_position })
     }
 
     /// The bytes up to and with `separator`, but at most `limit`, and whether the separator ends

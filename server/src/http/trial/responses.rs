@@ -33,7 +33,7 @@ fn application(request: Request) {
         "/whole" => ok(ResponseBody::Whole("hello".into())),
         "/empty" => ok(ResponseBody::Whole(Bytes::new())),
         "/file" => {
-            ok(ResponseBody::File { file: file("f".repeat(300_000).as_bytes()), len: 300_000 })
+            ok(ResponseBody::File { file: file("f".repeat(300_000).as_bytes()), len: 300_000 });
         }
         "/range" => ok(ResponseBody::File { file: file(b"0123456789"), len: 4 }),
         "/shrunk" => ok(ResponseBody::File { file: file(b"0123456789"), len: 11 }),
@@ -179,7 +179,7 @@ fn a_body_that_breaks_off_looks_broken() {
 
 #[test]
 fn a_stream_waits_for_a_slow_client_and_holds_little() {
-    const TOTAL: usize = 16 << 20;
+    const TOTAL: usize = 4 << 20;
     const CHUNK: usize = 16 << 10;
     run(async {
         let pushed = Rc::new(Cell::new(0));

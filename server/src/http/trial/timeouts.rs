@@ -81,6 +81,22 @@ fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
+fn half_a_head_behind_a_request_is_not_lost_while_the_connection_rests() {
+    run(async {
+        let trial = serving(echo);
+        let mut client = trial.connect();
+        client.send(get("/1") + "GET /2 HTTP").await;
+        client.read_response().await;
+        sleep(Duration::from_secs(20)).await;
+        client.send("/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(client.read_response().await.1, "GET /2 ");
+        sleep(Duration::from_secs(20)).await;
+        client.send(get("/3")).await;
+        assert_eq!(client.read_response().await.1, "GET /3 ");
+    });
+}
+
+#[test]
 fn the_idle_time_begins_anew_after_every_response() {
     run(async {
         let trial = serving(echo);

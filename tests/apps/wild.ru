@@ -87,7 +87,6 @@ ROUTES = {
     [200, TEXT.dup, body]
   end,
   '/stream-raises' => -> { [200, TEXT.dup, ->(stream) { stream.write('some'); raise 'in stream' }] },
-  '/stream-left-open' => -> { [200, TEXT.dup, ->(stream) { stream.write('some') }] },
   '/stream-class' => lambda do
     [200, TEXT.dup, lambda do |stream|
       stream.write(%i[read write << flush close close_read close_write closed?].reject { |name| stream.respond_to?(name) }.join(','))

@@ -193,6 +193,13 @@ impl ServerBuilder {
         command
     }
 
+    /// Ends whatever runs in the folder when it is dropped, for tests that start the command by
+    /// themselves. Make it after the builder, so that it goes first.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        Guard { folder: self.folder.path().to_owned() }
+    }
+
     /// Runs it to its end, for command lines that are not to serve.
     ///
     /// Panics when something of it lives on.
@@ -259,5 +266,19 @@ impl ServerBuilder {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// See [`ServerBuilder::guard`].
+#[derive(Debug)]
+pub struct Guard {
+    folder: PathBuf,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        for pid in process::living_in(&self.folder) {
+            process::send_if_alive(pid, nix::sys::signal::SIGKILL);
+        }
     }
 }

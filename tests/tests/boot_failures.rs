@@ -112,15 +112,16 @@ fn a_bad_folder_for_the_socket_or_pid_file_is_named_before_anything_starts() {
 
 #[test]
 fn an_application_that_hangs_at_load_is_ended_by_the_boot_limit() {
-    let builder = ServerBuilder::of_source("sleep\n").args("--worker-boot-timeout 1");
+    let builder = ServerBuilder::of_source("sleep\n").args("--load-timeout 1");
     let failed = builder.run_in_vain();
-    failed.assert_says("--worker-boot-timeout");
+    failed.assert_says("--load-timeout");
 }
 
 #[test]
 fn a_stop_during_the_load_is_obeyed() {
     use rackrs_tests::{eventually, process};
     let builder = ServerBuilder::of_source("File.write('loading', '')\nsleep\n");
+    let _guard = builder.guard();
     let mut command = builder.command();
     let (null, reached) = (std::process::Stdio::null, builder.path("loading"));
     let mut child =

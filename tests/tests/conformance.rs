@@ -50,7 +50,7 @@ const VALID: &[Case] = &[
         Serve("POST /x? 5"),
     ),
     ("no length is no body", b"POST /x HTTP/1.1\r\nHost: a\r\n\r\n", Serve("POST /x? 0")),
-    ("an own method", b"PURGE /x HTTP/1.1\r\nHost: a\r\n\r\n", Serve("PURGE /x? 0")),
+    ("an own method", b"PROPFIND /x HTTP/1.1\r\nHost: a\r\n\r\n", Serve("PROPFIND /x? 0")),
     (
         "a target with everything",
         b"GET /a;b=c/%41:@!$&'()*+,;=~-._?q=/? HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -134,6 +134,11 @@ const REQUEST_LINE: &[Case] = &[
     ("a method with a bracket", b"GE(T /x HTTP/1.1\r\nHost: a\r\n\r\n", Refuse(BAD)),
     ("a control byte in the target", b"GET /x\x01 HTTP/1.1\r\nHost: a\r\n\r\n", Refuse(BAD)),
     ("TLS on a plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", Refuse(BAD)),
+    (
+        "a method that nobody has registered",
+        b"MAKECOFFEE /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        Refuse(&[501]),
+    ),
     ("CONNECT", b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", Refuse(&[400, 405, 501])),
 ];
 

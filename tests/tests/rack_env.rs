@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 type Environment = BTreeMap<String, Value>;
 
 fn environment_of(connection: &mut Connection, request: &[u8]) -> Environment {
-    let response = connection.ask(request).expect(200);
+    let response = connection.ask(request);
+    assert_eq!(response.status, 200, "to {:?}", String::from_utf8_lossy(request));
     serde_json::from_value(response.json()).expect("the application answers with an object")
 }
 
@@ -63,7 +64,6 @@ const HEADS: &[(&str, &[(&str, &str)])] = &[
         &[("SERVER_NAME", "[::1]"), ("SERVER_PORT", "3000")],
     ),
     ("GET / HTTP/1.1\r\nHost: [::1]\r\n", &[("SERVER_NAME", "[::1]"), ("SERVER_PORT", "80")]),
-    ("OPTIONS * HTTP/1.1\r\nHost: a\r\n", &[("REQUEST_METHOD", "OPTIONS")]),
     (
         "GET http://other.example/abs?x HTTP/1.1\r\nHost: other.example\r\n",
         &[("PATH_INFO", "/abs"), ("QUERY_STRING", "x"), ("SERVER_NAME", "other.example")],
@@ -117,10 +117,7 @@ const HEADS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("PATCH / HTTP/1.1\r\nHost: a\r\n", &[("REQUEST_METHOD", "PATCH")]),
-    (
-        "GET /caf\u{e9}?\u{e9} HTTP/1.1\r\nHost: a\r\nX-Latin: caf\u{e9}\r\n",
-        &[("HTTP_X_LATIN", "caf\u{e9}"), ("PATH_INFO", "/caf\u{e9}")],
-    ),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX-Latin: caf\u{e9}\r\n", &[("HTTP_X_LATIN", "caf\u{e9}")]),
 ];
 
 /// The request's bytes: one byte for each character, and the end of the head.
@@ -155,8 +152,7 @@ const NOT_AS_PUMA: &[(&str, &str)] = &[
     ("Proxy:", "the httpoxy header does not become HTTP_PROXY"),
     ("GET http://", "Puma 5.6 keeps the scheme and host of the target elsewhere"),
     ("HTTP/1.0", "Puma 5.6 says HTTP/1.1 in SERVER_PROTOCOL whatever was sent"),
-    ("OPTIONS *", "Puma 5.6 gives the target as a path"),
-    ("/caf", "Puma 5.6 refuses bytes beyond ASCII in the target"),
+    ("Cookie: b=2", "Puma joins cookies by a comma, RFC 6265 and HTTP/2 by a semicolon"),
 ];
 
 both_racks! {

@@ -3,7 +3,7 @@
 use std::{sync::mpsc, thread};
 
 use nix::sys::signal::SIGTERM;
-use rackrs_tests::{Connection, Server, both_racks, eventually, process};
+use rackrs_tests::{Connection, Server, both_racks, process};
 
 const END: &str = "HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -118,23 +118,4 @@ fn idle_threads_do_not_hold_the_stop() {
     let idle = server.connect();
     server.end_by(SIGTERM);
     drop(idle);
-}
-
-#[test]
-fn threads_shrink_when_they_are_not_needed() {
-    let server = Server::builder("threads.ru").args("-t 0:3").start();
-    let names = ["a", "b", "c"];
-    let mut held: Vec<_> =
-        names.iter().map(|name| asked(&server, &format!("/gate/{name}"))).collect();
-    for name in names {
-        server.await_gate(name);
-        server.open_gate(name);
-    }
-    for connection in &mut held {
-        assert_eq!(connection.receive().status, 200);
-    }
-    let worker = server.worker();
-    let most = process::thread_count(worker);
-    eventually("threads leave", || (process::thread_count(worker) < most).then_some(()));
-    assert_eq!(server.get("/").text(), "hello");
 }

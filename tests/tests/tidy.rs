@@ -9,9 +9,6 @@ use rackrs_tests::{
 
 /// Longer files, each with the reason why it is one concept all the same.
 const LONG: &[(&str, &str)] = &[
-    ("tests/tests/conformance.rs", "a table of cases"),
-    ("tests/tests/rack_env.rs", "a table of cases"),
-    ("tests/tests/bodies_out.rs", "one promise, many kinds of body"),
     ("tests/tests/life.rs", "one promise, two matrices"),
     ("tests/tests/command.rs", "one short test for each flag"),
 ];

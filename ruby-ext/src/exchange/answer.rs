@@ -1,7 +1,7 @@
 //! The Ruby thread's end of an exchange.
 //!
 //! Nothing here touches Ruby. The methods named `wait_…` block and must be called without the GVL;
-//! [`Answer::interrupt`] is what an unblock function calls, from any thread.
+//! [`Interrupter::interrupt`] is what an unblock function calls, from any thread.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub enum Wait {
     Ready,
     /// The I/O side is gone.
     Gone,
-    /// [`Answer::interrupt`] was called: let Ruby check its interrupts, then wait again.
+    /// [`Interrupter::interrupt`] was called: let Ruby check its interrupts, then wait again.
     Interrupted,
 }
 

@@ -1,7 +1,7 @@
 //! The processes and channels behind the fleet's mold and slots.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     ffi::OsString,
     os::fd::{AsFd, BorrowedFd},
     rc::Rc,
@@ -11,7 +11,7 @@ use std::{
 use nix::{sys::signal::Signal, unistd::Pid};
 use rackrs_sys::{
     channel::{Channel, ChannelError},
-    process::{Exit, Identity, PidFd},
+    process::{Exit, PidFd},
     spawn::{Spawn, SpawnError},
 };
 use tokio::sync::mpsc;
@@ -25,6 +25,9 @@ use crate::{
 
 /// Reports that may wait for the master's loop before their readers are held up.
 const REPORTS_MAX: usize = 256;
+
+/// Ended children kept in mind until a worker claims to have been one of them.
+const STRANGERS_MAX: usize = 64;
 
 /// Something a child said, or that its channel closed.
 #[derive(Debug)]
@@ -85,6 +88,8 @@ pub(super) struct Children {
     births: u64,
     mold: Option<Mold>,
     workers: HashMap<u16, Worker>,
+    /// Children that ended and were nobody's: perhaps workers that have not been heard yet.
+    strangers: VecDeque<(i32, Exit)>,
     sender: mpsc::Sender<Report>,
 }
 
@@ -92,7 +97,17 @@ impl Children {
     /// An empty book, and where its reports come out.
     pub(super) fn new(program: OsString) -> (Self, mpsc::Receiver<Report>) {
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
-        (Self { program, births: 0, mold: None, workers: HashMap::new(), sender }, reports)
+        (
+            Self {
+                program,
+                births: 0,
+                mold: None,
+                workers: HashMap::new(),
+                strangers: VecDeque::new(),
+                sender,
+            },
+            reports,
+        )
     }
 
     /// Starts a mold and tells it to boot with the listening descriptors.
@@ -138,7 +153,10 @@ impl Children {
         let birth = self.next_birth();
         self.listen(Rc::clone(&channel), move |message| Report::Worker(slot, birth, message));
         let worker = Worker { birth, pid: None, channel, asked: Instant::now(), failure: None };
-        self.workers.insert(slot, worker);
+        if let Some(given_up) = self.workers.insert(slot, worker) {
+            // Should its process be born all the same, it reads that nobody wants it, and leaves.
+            given_up.channel.shut_down();
+        }
         Ok(())
     }
 
@@ -197,10 +215,13 @@ impl Children {
         self.workers.get(&slot).and_then(|worker| worker.pid)
     }
 
-    pub(super) fn worker_spoke(&mut self, slot: u16, pid: i32) {
+    /// Notes who fills `slot`; its exit, if its process ended before its first word was read.
+    pub(super) fn worker_spoke(&mut self, slot: u16, pid: i32) -> Option<Exit> {
         if let Some(worker) = self.workers.get_mut(&slot) {
             worker.pid = Some(pid);
         }
+        let place = self.strangers.iter().position(|(stranger, _)| *stranger == pid)?;
+        self.strangers.remove(place).map(|(_, exit)| exit)
     }
 
     pub(super) fn mold_failed(&mut self, failure: Failure) {
@@ -222,19 +243,19 @@ impl Children {
             let failure = self.mold.take().and_then(|mold| mold.failure);
             return Some(Ended::Mold { pid, exit, failure });
         }
-        let slot = *self.workers.iter().find(|(_, worker)| worker.pid == Some(pid))?.0;
+        let Some(slot) = self.slot_of(pid) else {
+            if self.strangers.len() == STRANGERS_MAX {
+                self.strangers.pop_front();
+            }
+            self.strangers.push_back((pid, exit));
+            return None;
+        };
         let failure = self.workers.remove(&slot).and_then(|worker| worker.failure);
         Some(Ended::Worker { slot, pid, exit, failure })
     }
 
-    /// Whether the worker of `slot` spoke and its process has ended and been reaped since: its
-    /// end came before its first message was read.
-    pub(super) fn worker_is_dead(&self, slot: u16) -> bool {
-        self.worker_pid(slot).is_some_and(|pid| {
-            // Reaped, it is gone from /proc; no stranger has its pid yet, and if one had, the worker
-            // would be killed at its boot time-out all the same.
-            matches!(Identity::of(Pid::from_raw(pid)), Ok(None))
-        })
+    fn slot_of(&self, pid: i32) -> Option<u16> {
+        self.workers.iter().find(|(_, worker)| worker.pid == Some(pid)).map(|(slot, _)| *slot)
     }
 
     fn next_birth(&mut self) -> u64 {

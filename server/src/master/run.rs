@@ -169,8 +169,9 @@ impl<'a, A: Announce> Master<'a, A> {
     fn on_worker(&mut self, slot: u16, message: Option<FromWorker>) -> ControlFlow<Outcome> {
         match message {
             Some(FromWorker::Forked { pid }) => {
-                self.children.worker_spoke(slot, pid);
-                self.apply(Event::Slot(slot, slot::Event::Forked { pid }))
+                let ended = self.children.worker_spoke(slot, pid);
+                self.apply(Event::Slot(slot, slot::Event::Forked { pid }))?;
+                ended.map_or(ControlFlow::Continue(()), |exit| self.on_exit(pid, exit))
             }
             Some(FromWorker::Ready) => {
                 if let (Some(asked), Some(pid)) =
@@ -184,16 +185,8 @@ impl<'a, A: Announce> Master<'a, A> {
                 self.children.worker_failed(slot, failure);
                 ControlFlow::Continue(())
             }
-            None => {
-                // Its exit status, if there still is one to be had, tells more.
-                self.reap()?;
-                if self.children.worker_is_dead(slot) {
-                    let pid = self.children.worker_pid(slot).unwrap_or_default();
-                    self.on_exit(pid, Exit::Code(-1))
-                } else {
-                    self.apply(Event::Slot(slot, slot::Event::Lost))
-                }
-            }
+            // Of a worker that has spoken, SIGCHLD tells more.
+            None => self.apply(Event::Slot(slot, slot::Event::Lost)),
         }
     }
 

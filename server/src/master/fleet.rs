@@ -126,6 +126,11 @@ impl Fleet {
         matches!(self.stage, Stage::Stopping(_) | Stage::Finished)
     }
 
+    /// Whether all slots have served at the same time.
+    pub(crate) fn has_served(&self) -> bool {
+        self.stage != Stage::Starting
+    }
+
     /// When [`Event::Tick`] next matters.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let mold_ready = self.mold_ready();
@@ -172,6 +177,7 @@ impl Fleet {
 
     fn on_mold_exit(&mut self, failure: Option<Failure>, now: Instant, actions: &mut Vec<Action>) {
         let was_ready = self.mold_ready();
+        let was_killed = matches!(self.mold.state(), mold_state::State::Killing { .. });
         self.tell_mold(mold_state::Event::Exited, now, actions);
         // A fork that the dead mold was asked for will not come.
         for number in 0..self.count() {
@@ -183,12 +189,13 @@ impl Fleet {
             }
         }
         if self.stage == Stage::Starting && !was_ready {
-            let failure = failure.unwrap_or_else(|| Failure {
-                reason: "cannot load the application: the process that loads it ended without a \
-                         word; look above for its output"
-                    .into(),
-                status: 1,
-            });
+            let reason = if was_killed {
+                "cannot load the application: it took longer than --load-timeout allows"
+            } else {
+                "cannot load the application: the process that loads it ended without a word; \
+                 look above for its output"
+            };
+            let failure = failure.unwrap_or_else(|| Failure { reason: reason.into(), status: 1 });
             self.stop(Outcome::FailedToStart(failure), now, actions);
         }
     }

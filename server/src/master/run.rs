@@ -208,7 +208,8 @@ impl<'a, A: Announce> Master<'a, A> {
         match self.children.ended(pid, exit) {
             None => ControlFlow::Continue(()),
             Some(Ended::Mold { pid, exit, failure }) => {
-                if !stopping {
+                // The failure of a start is its outcome, which is told once, at the end.
+                if !stopping && self.fleet.has_served() {
                     match &failure {
                         Some(failure) => self.events.failure(&failure.reason),
                         None => self.events.mold_exited(pid, exit),
@@ -247,7 +248,7 @@ impl<'a, A: Announce> Master<'a, A> {
                 ControlFlow::Continue(())
             }
             Action::KillMold => {
-                if !self.fleet.is_stopping() {
+                if !self.fleet.is_stopping() && self.fleet.has_served() {
                     let pid = self.children.mold_pid().unwrap_or_default();
                     self.events.killing(&"the mold", pid, "the application did not load in time");
                 }

@@ -91,7 +91,7 @@ pub fn serve(config: &Config, program: OsString, notifier: Option<ReadyNotifier>
             match notifier {
                 // The launcher that was killed meanwhile waits for nothing.
                 Some(notifier) => drop(notifier.failed(status, &chain(&error))),
-                None => events.failure(&chain(&error)),
+                None => telemetry::events::complain(&chain(&error)),
             }
             Ending::Status(status)
         }
@@ -132,14 +132,17 @@ pub fn check(config: &Config, program: OsString) -> Ending {
     let mut loaded = false;
     let start = Start { program, workers: 0 };
     let error = match run(config, &[], &events, Check { loaded: &mut loaded }, start) {
-        Ok(LoopEnd { outcome: Outcome::Stopped, .. }) if loaded => return Ending::Status(0),
+        Ok(LoopEnd { outcome: Outcome::Stopped, .. }) if loaded => {
+            events.checked();
+            return Ending::Status(0);
+        }
         Ok(LoopEnd { outcome: Outcome::Stopped, .. }) => {
             StartError::Failed(Failure { reason: "the check was stopped".into(), status: 1 })
         }
         Ok(LoopEnd { outcome: Outcome::FailedToStart(failure), .. }) => StartError::Failed(failure),
         Err(error) => error,
     };
-    events.failure(&chain(&error));
+    telemetry::events::complain(&chain(&error));
     Ending::Status(error.exit_code())
 }
 

@@ -68,6 +68,11 @@ impl Events {
         ));
     }
 
+    /// `--check` has found nothing wrong.
+    pub fn checked(&self) {
+        self.line(format_args!("* Check passed: the settings are good and the application loads"));
+    }
+
     /// A worker accepts connections.
     pub fn worker_booted(&self, slot: u16, pid: i32, took: Duration) {
         self.line(format_args!(

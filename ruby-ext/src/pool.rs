@@ -9,23 +9,22 @@
 //! A hand holds the GVL while there is work and gives it up only to wait. All state that both
 //! native and Ruby threads read is in atomics and locks that hold no Ruby value.
 
-mod bell;
 mod foreman;
 mod hand;
 mod plan;
 mod status;
 
-use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{fmt, io, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use magnus::{Error, Ruby};
 
 pub use status::{PoolStatus, PoolStatusNow};
 
 use crate::{
+    bell::Bell,
     exception::Exception,
     exchange::{Queue, Request},
 };
-use bell::Bell;
 
 /// How long a thread above the minimum stays without work, unless the options say otherwise
 /// (Puma's `auto_trim_time`).
@@ -88,7 +87,7 @@ pub struct Pool {
     serve: Arc<dyn Serve>,
     status: Arc<PoolStatus>,
     /// Rung for the foreman when a thread has begun or ended, and at the closing.
-    bell: Bell,
+    bell: Arc<Bell>,
     threads_min: usize,
     threads_max: usize,
     idle: Duration,
@@ -97,19 +96,28 @@ pub struct Pool {
 
 impl Pool {
     /// A pool without threads yet.
-    #[must_use]
-    pub fn new(queue: Arc<Queue>, options: &PoolOptions, serve: Arc<dyn Serve>) -> Arc<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When the limit of descriptors is reached.
+    pub fn new(
+        queue: Arc<Queue>,
+        options: &PoolOptions,
+        serve: Arc<dyn Serve>,
+    ) -> io::Result<Arc<Self>> {
         let threads_min = (*options.threads.start()).max(1);
-        Arc::new(Self {
+        let bell = Arc::new(Bell::new()?);
+        queue.announce_shortage_by(Arc::clone(&bell));
+        Ok(Arc::new(Self {
             queue,
             serve,
             status: Arc::default(),
-            bell: Bell::default(),
+            bell,
             threads_min,
             threads_max: (*options.threads.end()).max(threads_min),
             idle: options.idle,
             drain: options.drain,
-        })
+        }))
     }
 
     /// Counters that any thread may read.

@@ -3,7 +3,7 @@
 //! No code of ours runs in a signal handler: Ruby notes the signal and calls back on its main
 //! thread when that next looks up, so a callback may use Ruby.
 
-use magnus::{IntoValue, Module, RModule, Ruby, Value, value::ReprValue};
+use magnus::{IntoValue, Module, RModule, Ruby, TryConvert, Value, value::ReprValue};
 use nix::sys::signal::Signal;
 
 use crate::exception::Exception;
@@ -30,7 +30,32 @@ where
     F: FnMut(&Ruby) + Send + 'static,
 {
     let block = ruby.proc_from_fn(move |ruby, _signal_number, _block| callback(ruby));
-    set(ruby, signal, block)
+    set(ruby, signal, block).map(drop)
+}
+
+/// Lets `signal` do nothing in this process; programs that it starts have the default action.
+///
+/// # Errors
+///
+/// [`TrapError`] when Ruby refuses.
+pub fn disregard(ruby: &Ruby, signal: Signal) -> Result<(), TrapError> {
+    trap(ruby, signal, |_| {})
+}
+
+/// As [`disregard`], but leaves a trap that the application has set.
+///
+/// # Errors
+///
+/// [`TrapError`] when Ruby refuses.
+pub fn disregard_unless_trapped(ruby: &Ruby, signal: Signal) -> Result<(), TrapError> {
+    let untrapped = ["DEFAULT", "SYSTEM_DEFAULT"];
+    let previous = set(ruby, signal, "DEFAULT")?;
+    let is_trapped = match String::try_convert(previous) {
+        Ok(command) => !untrapped.contains(&command.as_str()),
+        // A Proc; `nil` is what was set outside of Ruby.
+        Err(_) => !previous.is_nil(),
+    };
+    if is_trapped { set(ruby, signal, previous).map(drop) } else { disregard(ruby, signal) }
 }
 
 /// Ignores `signal`, in this process and in the programs that it starts.
@@ -39,7 +64,7 @@ where
 ///
 /// [`TrapError`] when Ruby refuses.
 pub fn ignore(ruby: &Ruby, signal: Signal) -> Result<(), TrapError> {
-    set(ruby, signal, "IGNORE")
+    set(ruby, signal, "IGNORE").map(drop)
 }
 
 /// Lets `signal` do what it does in a Ruby program that traps nothing.
@@ -48,13 +73,13 @@ pub fn ignore(ruby: &Ruby, signal: Signal) -> Result<(), TrapError> {
 ///
 /// [`TrapError`] when Ruby refuses.
 pub fn default(ruby: &Ruby, signal: Signal) -> Result<(), TrapError> {
-    set(ruby, signal, "DEFAULT")
+    set(ruby, signal, "DEFAULT").map(drop)
 }
 
-fn set(ruby: &Ruby, signal: Signal, command: impl IntoValue) -> Result<(), TrapError> {
-    let set: Result<Value, _> = ruby
-        .class_object()
+/// Sets the trap and returns what was set before.
+fn set(ruby: &Ruby, signal: Signal, command: impl IntoValue) -> Result<Value, TrapError> {
+    ruby.class_object()
         .const_get::<_, RModule>("Signal")
-        .and_then(|module| module.funcall("trap", (signal.as_str(), command)));
-    set.map(drop).map_err(|error| TrapError { signal, source: Exception::read(ruby, &error) })
+        .and_then(|module| module.funcall("trap", (signal.as_str(), command)))
+        .map_err(|error| TrapError { signal, source: Exception::read(ruby, &error) })
 }

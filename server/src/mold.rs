@@ -5,19 +5,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        eventfd::{EfdFlags, EventFd},
-        signal::Signal,
-    },
-};
+use nix::sys::signal::Signal;
 use rackrs_ruby::{
-    RubyError,
+    Ruby, RubyError,
     fork::{self, Fork},
-    gvl::{check_interrupts, without_gvl},
+    gvl::wait_readable,
     load::{self, Loaded},
-    signals, title,
+    signals::{self, TrapError},
+    title,
     vm::{self, Ending, Vm, VmOptions},
 };
 use rackrs_sys::channel::Channel;
@@ -34,8 +29,6 @@ use crate::{
 const EX_USAGE: u8 = 64;
 /// sysexits(3): a bug of ours.
 const EX_SOFTWARE: u8 = 70;
-/// sysexits(3): the operating system failed us.
-const EX_OSERR: u8 = 71;
 /// sysexits(3): the other end said something else than agreed.
 const EX_PROTOCOL: u8 = 76;
 
@@ -112,8 +105,7 @@ fn load_and_fork(vm: &Vm, orders: Orders, channel: &Channel) -> Ending {
     let config = &orders.config;
     let dressed = title::set_title(ruby, &title_of(config, "mold", orders.master))
         .map_err(|exception| exception.to_string())
-        // Ctrl-C in a terminal goes to the whole group: the master alone decides what it means.
-        .and_then(|()| signals::ignore(ruby, Signal::SIGINT).map_err(|error| chain(&error)));
+        .and_then(|()| signals::disregard(ruby, Signal::SIGINT).map_err(|error| chain(&error)));
     if let Err(reason) = dressed {
         return Ending::from(i32::from(report_failure(channel, reason, EX_SOFTWARE)));
     }
@@ -125,6 +117,9 @@ fn load_and_fork(vm: &Vm, orders: Orders, channel: &Channel) -> Ending {
             return error.into_ending(ruby);
         }
     };
+    if let Err(error) = leave_signals_to_the_master(ruby) {
+        return Ending::from(i32::from(report_failure(channel, chain(&error), EX_SOFTWARE)));
+    }
     if config.daemon {
         leave_terminal(config);
     }
@@ -145,18 +140,23 @@ fn load_and_fork(vm: &Vm, orders: Orders, channel: &Channel) -> Ending {
     fork_on_request(vm, orders, channel, &application)
 }
 
+/// Ctrl-C in a terminal, or a supervisor's TERM, goes to the whole group: the master alone decides
+/// what it means. What Puma traps is taken from the application, as Puma does; the rest stays with
+/// an application that traps it. Workers inherit this.
+fn leave_signals_to_the_master(ruby: &Ruby) -> Result<(), TrapError> {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT] {
+        signals::disregard(ruby, signal)?;
+    }
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
+        signals::disregard_unless_trapped(ruby, signal)?;
+    }
+    Ok(())
+}
+
 /// The mold's loop.
 fn fork_on_request(vm: &Vm, orders: Orders, channel: &Channel, application: &Loaded) -> Ending {
-    let bell =
-        match EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK) {
-            Ok(bell) => bell,
-            Err(errno) => {
-                let reason = format!("cannot make a wake-up descriptor: {errno}");
-                return Ending::Status(i32::from(report_failure(channel, reason, EX_OSERR)));
-            }
-        };
     loop {
-        let slot_and_channel = match next_request(vm, channel, &bell) {
+        let slot_and_channel = match next_request(vm, channel) {
             Ok(Some(request)) => request,
             Ok(None) => return Ending::Status(0),
             Err(Stop::Ruby(error)) => return Ending::Uncaught(error),
@@ -191,21 +191,11 @@ enum Stop {
     Wire(WireError),
 }
 
-/// Waits, without the GVL, for the slot to fill and its worker's channel; `None` when the master
-/// has closed the channel.
-fn next_request(
-    vm: &Vm,
-    channel: &Channel,
-    bell: &EventFd,
-) -> Result<Option<(u16, Channel)>, Stop> {
-    // Ruby rings when this thread should look up; a rung bell that cannot be rung again is full.
-    let ring = || _ = bell.write(1);
+/// Waits for the slot to fill and its worker's channel; `None` when the master has closed the
+/// channel. Meanwhile Ruby's signal traps and the application's threads run.
+fn next_request(vm: &Vm, channel: &Channel) -> Result<Option<(u16, Channel)>, Stop> {
     loop {
-        let waited = without_gvl(vm.ruby(), || wait_readable(channel, bell), &ring);
-        // Reading empties the bell; an empty one is what is wanted.
-        let _ = bell.read();
-        check_interrupts(vm.ruby()).map_err(Stop::Ruby)?;
-        if waited != Some(true) {
+        if !wait_readable(vm.ruby(), channel.as_fd(), None).map_err(Stop::Ruby)? {
             continue;
         }
         match wire::receive::<ToMold>(channel).map_err(Stop::Wire)? {
@@ -219,17 +209,6 @@ fn next_request(
             Incoming::Closed => return Ok(None),
         }
     }
-}
-
-/// Blocks until the channel has something, or the bell rings, or a signal arrives.
-fn wait_readable(channel: &Channel, bell: &EventFd) -> bool {
-    let mut watched = [
-        PollFd::new(channel.as_fd(), PollFlags::POLLIN),
-        PollFd::new(bell.as_fd(), PollFlags::POLLIN),
-    ];
-    // The only error is a signal, which Ruby looks at next.
-    let _ = poll(&mut watched, PollTimeout::NONE);
-    watched[0].any() == Some(true)
 }
 
 fn report_failure(channel: &Channel, reason: String, status: u8) -> u8 {

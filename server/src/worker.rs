@@ -74,7 +74,13 @@ pub(crate) fn main(vm: &Vm, birth: Birth, application: &Loaded) -> Ending {
         // runs then has nobody to answer to.
         drain: Some(rackrs_ruby::pool::KILL_GRACE),
     };
-    let pool = Pool::new(Arc::clone(&queue), &options, Arc::new(service));
+    let pool = match Pool::new(Arc::clone(&queue), &options, Arc::new(service)) {
+        Ok(pool) => pool,
+        Err(error) => {
+            let reason = format!("cannot make the thread pool: {error}");
+            return Ending::from(i32::from(give_up(&birth.channel, reason, EX_OSERR)));
+        }
+    };
     let io = Io { birth, queue, drain, pool: Arc::clone(&pool) };
     let io = match thread::Builder::new().name("rackrs io".into()).spawn(move || io.run()) {
         Ok(io) => io,
@@ -95,8 +101,8 @@ pub(crate) fn main(vm: &Vm, birth: Birth, application: &Loaded) -> Ending {
     }
 }
 
-/// Title and signals. TERM and QUIT drain, as the master's order does; INT goes to the master,
-/// which decides.
+/// Title and signals. TERM and QUIT drain, as the master's order does; the others are as in the
+/// mold.
 fn dress(ruby: &Ruby, birth: &Birth, drain: &Arc<Notify>) -> Result<(), String> {
     let role = format!("cluster worker {}", birth.slot);
     title::set_title(ruby, &title_of(&birth.config, &role, birth.master))
@@ -109,7 +115,7 @@ fn trap_signals(ruby: &Ruby, drain: &Arc<Notify>) -> Result<(), TrapError> {
         let drain = Arc::clone(drain);
         signals::trap(ruby, signal, move |_| drain.notify_one())?;
     }
-    signals::ignore(ruby, Signal::SIGINT)
+    Ok(())
 }
 
 fn give_up(channel: &Channel, reason: String, status: u8) -> u8 {

@@ -2,11 +2,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use super::Request;
+use crate::bell::Bell;
 
 /// The queue is at its limit; the request comes back so that it can be refused with a 503.
 #[derive(Debug)]
@@ -40,8 +41,8 @@ pub struct Queue {
     state: Mutex<State>,
     /// Wakes threads in [`Queue::wait`].
     takers: Condvar,
-    /// Wakes the thread in [`Queue::wait_for_shortage`].
-    foreman: Condvar,
+    /// Rung when the foreman shall look.
+    foreman: OnceLock<Arc<Bell>>,
     limit: usize,
 }
 
@@ -50,15 +51,23 @@ struct State {
     requests: VecDeque<Box<Request>>,
     waiting: usize,
     closed: bool,
+    /// The foreman waits for a shortage.
+    tell_foreman: bool,
     /// Raised by every interrupt; a waiter compares it with the count at its start.
     interrupts: u64,
+}
+
+impl State {
+    fn is_short(&self) -> bool {
+        self.requests.len() > self.waiting
+    }
 }
 
 impl Queue {
     /// A queue for at most `limit` requests.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), takers: Condvar::new(), foreman: Condvar::new(), limit }
+        Self { state: Mutex::default(), takers: Condvar::new(), foreman: OnceLock::new(), limit }
     }
 
     /// Adds a request. Never blocks.
@@ -72,14 +81,14 @@ impl Queue {
             return Err(Full(request));
         }
         state.requests.push_back(request);
-        let short_of_threads = state.requests.len() > state.waiting;
+        let tell_foreman = state.is_short() && std::mem::take(&mut state.tell_foreman);
         let anyone_waiting = state.waiting > 0;
         drop(state);
         if anyone_waiting {
             self.takers.notify_one();
         }
-        if short_of_threads {
-            self.foreman.notify_one();
+        if tell_foreman {
+            self.ring();
         }
         Ok(())
     }
@@ -121,20 +130,20 @@ impl Queue {
         }
     }
 
-    /// Waits until more requests are queued than threads wait, an interrupt, the closing, or the
-    /// end of `patience`; says the load. Call without the GVL.
-    #[must_use]
-    pub fn wait_for_shortage(&self, seen_interrupts: u64, patience: Duration) -> Load {
-        let state = self.lock();
-        let (state, _) = self
-            .foreman
-            .wait_timeout_while(state, patience, |state| {
-                state.requests.len() <= state.waiting
-                    && !state.closed
-                    && state.interrupts == seen_interrupts
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        Load { queued: state.requests.len(), waiting: state.waiting }
+    /// Has `bell` rung when [`Queue::is_short_or_will_tell`] asked for it, and at the closing.
+    /// Only the first call counts.
+    pub(crate) fn announce_shortage_by(&self, bell: Arc<Bell>) {
+        // A queue has one pool.
+        let _ = self.foreman.set(bell);
+    }
+
+    /// Whether more requests are queued than threads wait; if not, the bell rings once when they
+    /// are. The I/O thread pays for a ring only when somebody listens.
+    pub(crate) fn is_short_or_will_tell(&self) -> bool {
+        let mut state = self.lock();
+        let is_short = state.is_short();
+        state.tell_foreman = !is_short;
+        is_short
     }
 
     /// The load of this moment.
@@ -149,20 +158,25 @@ impl Queue {
     pub fn interrupt(&self) {
         self.lock().interrupts += 1;
         self.takers.notify_all();
-        self.foreman.notify_all();
     }
 
     /// Takes no more requests; threads leave when what is queued has been served.
     pub fn close(&self) {
         self.lock().closed = true;
         self.takers.notify_all();
-        self.foreman.notify_all();
+        self.ring();
     }
 
     /// Whether [`Queue::close`] was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.lock().closed
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = self.foreman.get() {
+            bell.ring();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -9,10 +9,7 @@ use super::{
     hand::{self, Seat},
     plan::{Counts, Limits, Phase, Step},
 };
-use crate::{
-    exception::Exception,
-    gvl::{check_interrupts, without_gvl},
-};
+use crate::{exception::Exception, gvl::check_interrupts};
 
 /// The threads of a pool by their seat; a free seat is taken before a new one.
 struct Crew<'a> {
@@ -30,9 +27,6 @@ pub(super) fn run(ruby: &Ruby, pool: &Arc<Pool>) -> Result<PoolEnd, Error> {
         Limits { threads_min: pool.threads_min, threads_max: pool.threads_max, drain: pool.drain };
     let mut phase = Phase::Serving;
     loop {
-        // Read before anything is looked at, so that what happens meanwhile ends the waits below.
-        let interrupts = pool.queue.interrupts();
-        let rings = pool.bell.rings();
         check_interrupts(ruby)?;
         crew.free_seats();
         let (next, step) = phase.next(crew.counts(), limits, Instant::now());
@@ -41,20 +35,17 @@ pub(super) fn run(ruby: &Ruby, pool: &Arc<Pool>) -> Result<PoolEnd, Error> {
             Step::Spawn => {
                 if let Err(error) = crew.spawn(ruby) {
                     pool.serve.stray(ruby, &Exception::read(ruby, &error));
-                    // Not the rings of before: the thread that failed has rung.
-                    let rings = pool.bell.rings();
-                    let wait = || pool.bell.wait(rings, SPAWN_RETRY);
-                    without_gvl(ruby, wait, &|| pool.bell.ring());
+                    // The thread that failed has rung.
+                    pool.bell.hush();
+                    pool.bell.hear(ruby, SPAWN_RETRY)?;
                 }
             }
             Step::AwaitShortage => {
-                let wait = || pool.queue.wait_for_shortage(interrupts, FOREMAN_PATIENCE);
-                without_gvl(ruby, wait, &|| pool.queue.interrupt());
+                if !pool.queue.is_short_or_will_tell() {
+                    pool.bell.hear(ruby, FOREMAN_PATIENCE)?;
+                }
             }
-            Step::AwaitBell(patience) => {
-                let wait = || pool.bell.wait(rings, patience);
-                without_gvl(ruby, wait, &|| pool.bell.ring());
-            }
+            Step::AwaitBell(patience) => pool.bell.hear(ruby, patience)?,
             Step::Kill => crew.kill(),
             Step::End(end) => return Ok(end),
         }

@@ -21,7 +21,7 @@ use super::Pool;
 use crate::{
     exception::{Exception, Kind},
     exchange::{Request, Taken},
-    gvl::{check_interrupts, without_gvl},
+    gvl::{Wake, check_interrupts, without_gvl},
 };
 
 const STARTING: u8 = 0;
@@ -171,19 +171,24 @@ impl Hand {
         let queue = &*self.pool.queue;
         loop {
             let seen = queue.interrupts();
-            let taken =
-                without_gvl(ruby, || queue.wait(seen, self.pool.idle), &|| queue.interrupt());
-            match taken {
-                Some(Taken::Request(request)) => return Some(request),
-                Some(Taken::Closed) => return None,
-                Some(Taken::TimedOut) => {
+            let interrupt = || queue.interrupt();
+            let wait = || queue.wait(seen, self.pool.idle);
+            match without_gvl(ruby, wait, Wake::Anywhere(&interrupt)) {
+                Ok(Some(Taken::Request(request))) => return Some(request),
+                Ok(Some(Taken::Closed)) => return None,
+                Ok(Some(Taken::TimedOut)) => {
                     if self.pool.status.retire_above(self.pool.threads_min) {
                         self.seat.retire(&self.pool);
                         return None;
                     }
                 }
-                Some(Taken::Interrupted) | None => {
+                Ok(Some(Taken::Interrupted) | None) => {
                     if self.look_up(ruby) == Next::Leave {
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    if self.after(ruby, &error) == Next::Leave {
                         return None;
                     }
                 }

@@ -22,7 +22,7 @@ use super::{
     stream::Stream,
     transmission::{NotSent, Stop, Transmission},
 };
-use crate::gvl;
+use crate::gvl::{self, Wake};
 
 /// Largest array body that is sent in one piece. A larger one goes in pieces, so that it is not
 /// twice in memory while a slow client takes it.
@@ -106,7 +106,7 @@ fn file(ruby: &Ruby, path: Value) -> Result<Option<(File, u64)>, Error> {
         facts.is_file().then_some((file, facts.len()))
     };
     loop {
-        match gvl::without_gvl(ruby, open, &|| {}) {
+        match gvl::without_gvl(ruby, open, Wake::Never)? {
             Some(opened) => return Ok(opened),
             None => gvl::check_interrupts(ruby)?,
         }

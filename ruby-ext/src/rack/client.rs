@@ -7,7 +7,7 @@ use magnus::{Error, Ruby};
 
 use crate::{
     exchange::{Answer, Gone, HandedSocket, HijackRefused, Push, Response, Wait},
-    gvl,
+    gvl::{self, Wake},
 };
 
 /// Shared by the serving thread and by what the application may keep: the hijack object, the
@@ -89,7 +89,8 @@ impl Client {
     fn blocked(&self, ruby: &Ruby, wait: fn(&Answer) -> Wait) -> Result<Outcome, Error> {
         let interrupter = self.answer.interrupter();
         loop {
-            match gvl::without_gvl(ruby, || wait(&self.answer), &|| interrupter.interrupt()) {
+            let interrupt = || interrupter.interrupt();
+            match gvl::without_gvl(ruby, || wait(&self.answer), Wake::Anywhere(&interrupt))? {
                 Some(Wait::Ready) => return Ok(Outcome::Done),
                 Some(Wait::Gone) => return Ok(Outcome::Gone),
                 Some(Wait::Interrupted) | None => gvl::check_interrupts(ruby)?,

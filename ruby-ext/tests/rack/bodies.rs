@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("bodies: larger than the channel", large),
     ("bodies: streams", streams),
     ("bodies: a slow client holds up its own thread only", slow_client),
+    ("bodies: each of many writers can be killed", killed_writers),
 ];
 
 /// A body with `each`, which counts its closings in `$closed`.
@@ -291,4 +292,17 @@ fn slow_client(world: &World<'_>) {
     let queued = rackrs_ruby::exchange::STREAM_QUEUED_BYTES_MAX;
     assert!(wrote * 10_000 <= queued + 10_000, "{wrote}");
     assert!(world.eval::<i64>("$others") > 10);
+}
+
+/// An interrupt reaches the thread it is meant for, not another that waits for the same client.
+fn killed_writers(world: &World<'_>) {
+    let app = "->(env) { [200, {}, ->(s) {
+        writers = Array.new(6) { Thread.new { loop { s << 'x' * 100_000 } } }
+        Thread.pass until writers.all? { |thread| thread.status == 'sleep' }
+        $ended = writers.reverse.map { |thread| thread.kill; thread.join(20) ? true : false }
+        s.close
+    }] }";
+    let (_, log) =
+        world.logged(|| world.send(&world.context, app, request("GET", "/"), Client::Stalls));
+    assert_eq!(world.eval::<String>("$ended.uniq.inspect"), "[true]", "{log}");
 }

@@ -11,6 +11,8 @@ pub(crate) const CASES: &[Case] = &[
     ("responses: without content", without_content),
     ("responses: early hints", early_hints),
     ("responses: callbacks", callbacks),
+    ("responses: raising callbacks under the collector", raising_callbacks),
+    ("responses: more headers than can be sent", too_many_headers),
 ];
 
 fn header(received: &Received, name: &str) -> Vec<String> {
@@ -129,4 +131,35 @@ fn callbacks(world: &World<'_>) {
     let calls: String = world.eval("$calls.inspect");
     let raised = "[true, 500, {}, #<RuntimeError: boom>]";
     assert_eq!(calls, format!("[\"after\", \"last first\", {raised}]"));
+}
+
+/// What callbacks raised stays alive until it is logged.
+fn raising_callbacks(world: &World<'_>) {
+    let app = "->(env) {
+        deep = ->(n, &block) { n.zero? ? block.call : deep.(n - 1, &block) }
+        20.times { |i| env['rack.after_reply'] << -> { deep.(30) { raise \"callback #{i}\" } } }
+        churn = -> { GC.start; $churn = Array.new(50_000) { 'x' * 10 } }
+        env['rack.after_reply'] << churn << churn
+        [200, {}, []]
+    }";
+    let (_, log) = world.logged(|| world.get(app));
+    for number in 0..20 {
+        assert!(log.contains(&format!("RuntimeError: callback {number}\n")), "{number}: {log}");
+    }
+}
+
+fn too_many_headers(world: &World<'_>) {
+    for headers in [
+        "(1..40_000).to_h { |i| [\"x-#{i}\", '1'] }",
+        "{'set-cookie' => Array.new(40_000, 'a=b').join(\"\\n\")}",
+        "{'set-cookie' => Array.new(40_000, 'a=b')}",
+        "(1..40_000).map { |i| [\"x-#{i}\", '1'] }",
+    ] {
+        let app = format!("->(env) {{ [200, {headers}, []] }}");
+        let (received, log) = world.logged(|| world.get(&app));
+        assert_eq!(received.status, 500, "{headers}: {log}");
+        assert!(log.contains("too many headers"), "{headers}: {log}");
+    }
+    let app = "->(env) { env['rack.early_hints'].call('link' => ['</a>'] * 40_000); [200, {}, []] }";
+    assert_eq!(world.get(app).status, 200);
 }

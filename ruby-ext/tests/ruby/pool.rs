@@ -3,7 +3,11 @@
 use std::{
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
@@ -13,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use rackrs_ruby::{
     exception::Exception,
     exchange::{self, Body, Event, Peer, Queue, Reply, Request, Response, ResponseBody, Scheme},
+    gvl::{self, without_gvl},
     pool::{Pool, PoolEnd, PoolOptions, PoolStatusNow, Serve},
     signals,
     vm::{Ending, Vm},
@@ -53,7 +58,7 @@ impl Serve for Procedures {
         assert!(name != "panic", "as asked");
         if name == "hang" {
             // Without an unblock function: nothing reaches this thread.
-            let hang = rackrs_ruby::gvl::without_gvl(ruby, || self.hang.lock().is_ok(), &|| {});
+            let hang = without_gvl(ruby, || self.hang.lock().is_ok(), gvl::Wake::Never)?;
             assert_eq!(hang, Some(true));
         }
         let procedure: Value = ruby.get_inner(self.by_name).fetch(name)?;
@@ -100,6 +105,7 @@ nil
 struct Client {
     queue: Arc<Queue>,
     pool: Arc<Pool>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -117,8 +123,17 @@ impl Client {
     }
 
     fn await_status(&self, what: &str, holds: impl Fn(PoolStatusNow) -> bool) {
+        self.until(what, || holds(self.pool.status().now()));
+    }
+
+    /// Waits until [`Pool::run`] has returned.
+    fn await_end(&self) {
+        self.until("the pool has ended", || self.ended.load(Ordering::SeqCst));
+    }
+
+    fn until(&self, what: &str, holds: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while !holds(self.pool.status().now()) {
+        while !holds() {
             assert!(Instant::now() < deadline, "{what}: {:?}", self.pool.status().now());
             std::thread::park_timeout(Duration::from_millis(1));
         }
@@ -179,8 +194,9 @@ fn with_pool<T: Send + 'static>(
     });
     let options =
         PoolOptions { threads: setting.threads, idle: setting.idle, drain: setting.drain };
-    let pool = Pool::new(Arc::clone(&queue), &options, Arc::<Procedures>::clone(&serve));
-    let client = Client { queue, pool: Arc::clone(&pool) };
+    let pool = Pool::new(Arc::clone(&queue), &options, Arc::<Procedures>::clone(&serve)).unwrap();
+    let ended = Arc::<AtomicBool>::default();
+    let client = Client { queue, pool: Arc::clone(&pool), ended: Arc::clone(&ended) };
     let io = std::thread::spawn(move || {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| io(&client)));
         client.pool.close();
@@ -188,6 +204,7 @@ fn with_pool<T: Send + 'static>(
     });
     let held = serve.hang.lock().unwrap();
     let end = pool.run(ruby);
+    ended.store(true, Ordering::SeqCst);
     let outcome = io.join().unwrap();
     drop(held);
     let strays = serve.strays.lock().unwrap().clone();
@@ -376,6 +393,8 @@ fn exits(vm: &Vm) {
     let (end, (), _) = with_pool(vm, USUAL, |client| {
         assert!(client.get("hello").is_some());
         kill(nix::unistd::getpid(), Signal::SIGUSR1).unwrap();
+        // Closing it now would race with the signal.
+        client.await_end();
     });
     let exception = Exception::read(vm.ruby(), &end.unwrap_err());
     assert_eq!(exception.kind, rackrs_ruby::exception::Kind::Exit(3));

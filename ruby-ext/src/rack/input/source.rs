@@ -6,7 +6,11 @@ use bytes::Bytes;
 use magnus::{Error, Ruby};
 use nix::errno::Errno;
 
-use crate::{exchange::Body, gvl, rack::raw};
+use crate::{
+    exchange::Body,
+    gvl::{self, Wake},
+    rack::raw,
+};
 
 /// Most bytes that one read takes from a file; bounds the memory beside the reader's own string.
 const PIECE_BYTES_MAX: u64 = 256 * 1024;
@@ -87,7 +91,7 @@ fn read_file(ruby: &Ruby, file: &File, position: u64, bytes: usize) -> Result<By
     } else {
         loop {
             // A regular file always answers, so there is nothing to wake.
-            match gvl::without_gvl(ruby, read, &|| {}) {
+            match gvl::without_gvl(ruby, read, Wake::Never)? {
                 Some(result) => break result,
                 None => gvl::check_interrupts(ruby)?,
             }

@@ -97,7 +97,11 @@ pub fn rack_version(ruby: &Ruby) -> Result<RackVersion, Error> {
 fn require_rack(ruby: &Ruby) -> Result<(), Error> {
     // Through the method of every object, which RubyGems replaces; `Kernel.require` and the C
     // function stay as they were and know no gems.
-    let required: Result<Value, _> = ruby.class_object().funcall("require", ("rack",));
+    require(ruby, "rack")
+}
+
+fn require(ruby: &Ruby, library: &str) -> Result<(), Error> {
+    let required: Result<Value, _> = ruby.class_object().funcall("require", (library,));
     required.map(drop)
 }
 
@@ -107,6 +111,8 @@ fn rack(ruby: &Ruby) -> Result<RModule, Error> {
 
 fn build(ruby: &Ruby, rackup: &Path) -> Result<Loaded, Error> {
     let rack_version = rack_version(ruby)?;
+    // Puma has loaded it, so applications and Rack 2's Lint use it without a require of their own.
+    require(ruby, "uri")?;
     let builder: Value = rack(ruby)?.const_get("Builder")?;
     let parsed: Value = builder.funcall("parse_file", (builder_path(ruby, rackup),))?;
     // Rack 2 answers `[app, options]`, Rack 3 the application; an application is no Array, for

@@ -117,6 +117,21 @@ impl Vm {
         }
     }
 
+    /// Has `$stdout` and `$stderr` write at once, as Puma's `mutate_stdout_and_stderr_to_sync_on_write`
+    /// does by default: a log in a file must not lag behind.
+    ///
+    /// # Errors
+    ///
+    /// What it raised.
+    pub fn synchronise_output(&self) -> Result<(), Exception> {
+        for stream in ["$stdout", "$stderr"] {
+            let set: Result<Value, _> =
+                self.ruby.eval::<Value>(stream).and_then(|io| io.funcall("sync=", (true,)));
+            set.map_err(|error| Exception::read(&self.ruby, &error))?;
+        }
+        Ok(())
+    }
+
     /// Prepares the heap for copy-on-write by `Process.warmup`, which Ruby has from 3.3 on; for the
     /// mold, after the application is loaded. `false` where Ruby has no such method.
     ///

@@ -104,6 +104,7 @@ fn load_and_fork(vm: &Vm, orders: Orders, channel: &Channel) -> Ending {
     let ruby = vm.ruby();
     let config = &orders.config;
     let dressed = title::set_title(ruby, &title_of(config, "mold", orders.master))
+        .and_then(|()| vm.synchronise_output())
         .map_err(|exception| exception.to_string())
         .and_then(|()| signals::disregard(ruby, Signal::SIGINT).map_err(|error| chain(&error)));
     if let Err(reason) = dressed {

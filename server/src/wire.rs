@@ -215,6 +215,16 @@ impl AsyncChannel {
         }
     }
 
+    /// Every message that is there now, without its descriptors; for a peer that has ended.
+    #[must_use]
+    pub fn rest<M: DeserializeOwned>(&self) -> Vec<M> {
+        let mut messages = Vec::new();
+        while let Ok(Incoming::Delivery(delivery)) = receive(self.channel.get_ref()) {
+            messages.push(delivery.message);
+        }
+        messages
+    }
+
     /// Sends one message without waiting: a full channel is an error, because its reader is stuck.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ pub struct Context {
     pub(super) has_to_ary: bool,
     /// Whether env has `HTTP_VERSION`.
     pub(super) has_http_version: bool,
+    /// `PATH_INFO` may not be `*`.
+    pub(super) path_info_needs_slash: bool,
     pub(super) header_keys: HeaderKeys,
     pub(super) keys: Keys,
     pub(super) values: Values,
@@ -117,6 +119,7 @@ impl Context {
             early_hints: settings.early_hints,
             has_to_ary: rack >= TO_ARY_SINCE,
             has_http_version: rack < NO_HTTP_VERSION_SINCE,
+            path_info_needs_slash: rack.major < 3,
             header_keys: HeaderKeys::new(ruby)?,
             keys: Keys::new(ruby)?,
             values: Values::new(ruby, settings)?,

@@ -109,8 +109,10 @@ impl Env<'_> {
             ("", Some(authority)) => authority.as_str(),
             (path, _) => path,
         };
+        // Rack 2: "The PATH_INFO, if non-empty, must start with /"; Rack 3 allows `*`.
+        let is_refused = path == "*" && self.context.path_info_needs_slash;
         let path = raw.bytes(path.as_bytes());
-        self.put(keys.path_info, path);
+        self.put(keys.path_info, if is_refused { values.empty } else { path });
         self.put(keys.request_path, path);
         let query = uri.query().unwrap_or_default();
         let query = if query.is_empty() { values.empty } else { raw.bytes(query.as_bytes()) };

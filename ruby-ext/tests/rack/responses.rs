@@ -160,6 +160,7 @@ fn too_many_headers(world: &World<'_>) {
         assert_eq!(received.status, 500, "{headers}: {log}");
         assert!(log.contains("too many headers"), "{headers}: {log}");
     }
-    let app = "->(env) { env['rack.early_hints'].call('link' => ['</a>'] * 40_000); [200, {}, []] }";
+    let app =
+        "->(env) { env['rack.early_hints'].call('link' => ['</a>'] * 40_000); [200, {}, []] }";
     assert_eq!(world.get(app).status, 200);
 }

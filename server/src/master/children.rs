@@ -236,6 +236,19 @@ impl Children {
         }
     }
 
+    /// What the child with this pid said that nobody has read yet.
+    pub(super) fn last_words(&self, pid: i32) -> Vec<Report> {
+        if let Some(mold) = self.mold.as_ref().filter(|mold| mold.pid == pid) {
+            let channel = mold.channel.as_ref();
+            let words = channel.map_or_else(Vec::new, |channel| channel.rest());
+            return words.into_iter().map(|word| Report::Mold(mold.birth, Some(word))).collect();
+        }
+        let Some(slot) = self.slot_of(pid) else { return Vec::new() };
+        let Some(worker) = self.workers.get(&slot) else { return Vec::new() };
+        let words = worker.channel.rest();
+        words.into_iter().map(|word| Report::Worker(slot, worker.birth, Some(word))).collect()
+    }
+
     /// Looks up and forgets the child that ended; `None` for one that is no child of the fleet's
     /// (the middle process of a double fork, an orphan of the application).
     pub(super) fn ended(&mut self, pid: i32, exit: Exit) -> Option<Ended> {

@@ -14,6 +14,9 @@ use crate::wire::Failure;
 /// Workers of one slot that may fail in a row before a start is given up.
 pub(crate) const START_FAILURES_MAX: u32 = 3;
 
+/// sysexits(3): a failure that may pass.
+const EX_TEMPFAIL: u8 = 75;
+
 /// How far the master is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
@@ -41,8 +44,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Event {
     /// The mold loaded the application.
     MoldLoaded,
-    /// The mold's process ended; with what it said before, if it spoke.
-    MoldExited(Option<Failure>),
+    /// The mold's process ended; with the reason, should it be the end of a start.
+    MoldExited(Failure),
     /// Something happened to a slot.
     Slot(u16, slot::Event),
     /// A worker's process ended; with what it said before, if it spoke.
@@ -175,7 +178,7 @@ impl Fleet {
         self.settle(now, actions);
     }
 
-    fn on_mold_exit(&mut self, failure: Option<Failure>, now: Instant, actions: &mut Vec<Action>) {
+    fn on_mold_exit(&mut self, failure: Failure, now: Instant, actions: &mut Vec<Action>) {
         let was_ready = self.mold_ready();
         let was_killed = matches!(self.mold.state(), mold_state::State::Killing { .. });
         self.tell_mold(mold_state::Event::Exited, now, actions);
@@ -189,13 +192,13 @@ impl Fleet {
             }
         }
         if self.stage == Stage::Starting && !was_ready {
-            let reason = if was_killed {
-                "cannot load the application: it took longer than --load-timeout allows"
+            let failure = if was_killed {
+                let reason = "cannot load the application: it took longer than --load-timeout \
+                              allows";
+                Failure { reason: reason.into(), status: EX_TEMPFAIL }
             } else {
-                "cannot load the application: the process that loads it ended without a word; \
-                 look above for its output"
+                failure
             };
-            let failure = failure.unwrap_or_else(|| Failure { reason: reason.into(), status: 1 });
             self.stop(Outcome::FailedToStart(failure), now, actions);
         }
     }

@@ -64,7 +64,7 @@ fn a_start_from_nothing_to_serving() {
 fn an_application_that_does_not_load_ends_the_start_with_its_reason() {
     let mut story = Story::new(1);
     story.on(Event::Tick);
-    let actions = story.on(Event::MoldExited(Some(failure())));
+    let actions = story.on(Event::MoldExited(failure()));
     assert_eq!(actions, [Action::Finish(Outcome::FailedToStart(failure()))]);
 }
 
@@ -74,7 +74,7 @@ fn a_mold_that_hangs_at_the_start_is_killed_and_ends_it() {
     story.on(Event::Tick);
     story.now += LIMITS.load;
     assert_eq!(story.on(Event::Tick), [Action::KillMold]);
-    let actions = story.on(Event::MoldExited(None));
+    let actions = story.on(Event::MoldExited(failure()));
     assert!(matches!(actions[..], [Action::Finish(Outcome::FailedToStart(_))]), "{actions:?}");
 }
 
@@ -87,7 +87,7 @@ fn a_worker_that_dies_is_replaced_in_the_same_step() {
 #[test]
 fn a_mold_that_dies_is_started_again_and_workers_stay() {
     let mut story = Story::serving(2);
-    assert_eq!(story.on(Event::MoldExited(None)), [Action::SpawnMold]);
+    assert_eq!(story.on(Event::MoldExited(failure())), [Action::SpawnMold]);
     assert_eq!(story.exit(0, false), [], "nobody can fork now");
     assert_eq!(story.on(Event::MoldLoaded), [Action::AskForFork(0)]);
 }
@@ -105,7 +105,7 @@ fn a_worker_that_cannot_start_ends_the_start() {
         last = story.on(Event::WorkerExited { slot: 0, clean: false, failure: Some(failure()) });
     }
     assert_eq!(last, [Action::DismissMold]);
-    let actions = story.on(Event::MoldExited(None));
+    let actions = story.on(Event::MoldExited(failure()));
     assert_eq!(actions, [Action::Finish(Outcome::FailedToStart(failure()))]);
 }
 
@@ -115,7 +115,7 @@ fn a_graceful_stop_drains_then_finishes() {
     let actions = story.on(Event::StopGracefully);
     assert_eq!(actions, [Action::Drain(0), Action::Drain(1), Action::DismissMold]);
     assert_eq!(story.exit(0, true), []);
-    assert_eq!(story.on(Event::MoldExited(None)), []);
+    assert_eq!(story.on(Event::MoldExited(failure())), []);
     assert_eq!(story.exit(1, true), [Action::Finish(Outcome::Stopped)]);
 }
 
@@ -123,7 +123,7 @@ fn a_graceful_stop_drains_then_finishes() {
 fn a_worker_that_does_not_drain_is_killed_at_the_limit() {
     let mut story = Story::serving(1);
     story.on(Event::StopGracefully);
-    story.on(Event::MoldExited(None));
+    story.on(Event::MoldExited(failure()));
     story.now += LIMITS.drain + DRAIN_GRACE;
     let actions = story.on(Event::Tick);
     assert_eq!(actions, [Action::Kill(0, 100, KillReason::ShutdownTimeout)]);
@@ -142,7 +142,7 @@ fn a_stop_during_boot_leaves_nothing() {
     let mut story = Story::new(2);
     story.on(Event::Tick);
     assert_eq!(story.on(Event::StopGracefully), [Action::KillMold]);
-    assert_eq!(story.on(Event::MoldExited(None)), [Action::Finish(Outcome::Stopped)]);
+    assert_eq!(story.on(Event::MoldExited(failure())), [Action::Finish(Outcome::Stopped)]);
 }
 
 /// In every stage, any event followed by a stop, the deaths and time leads to exactly one end.
@@ -164,8 +164,7 @@ fn every_stage_and_event_can_be_brought_to_an_end() {
     ];
     let events = [
         Event::MoldLoaded,
-        Event::MoldExited(None),
-        Event::MoldExited(Some(failure())),
+        Event::MoldExited(failure()),
         Event::Slot(0, slot::Event::Forked { pid: 100 }),
         Event::Slot(0, slot::Event::ReportedReady),
         Event::Slot(1, slot::Event::ForkFailed),
@@ -184,7 +183,7 @@ fn every_stage_and_event_can_be_brought_to_an_end() {
             for slot in 0..2 {
                 actions.extend(story.exit(slot, false));
             }
-            actions.extend(story.on(Event::MoldExited(None)));
+            actions.extend(story.on(Event::MoldExited(failure())));
             let ends = actions.iter().filter(|action| matches!(action, Action::Finish(_))).count();
             assert_eq!(ends, 1, "stage {stage}, {event:?}: {actions:?}");
         }

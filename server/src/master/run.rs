@@ -63,6 +63,7 @@ pub(super) struct Master<'a, A> {
     announce: A,
     fleet: Fleet,
     children: Children,
+    reports: mpsc::Receiver<Report>,
     ending: StopEnding,
     /// A start that failed after all workers served, for want of a pid file.
     refusal: Option<Failure>,
@@ -75,7 +76,7 @@ impl<'a, A: Announce> Master<'a, A> {
         events: &'a Events,
         announce: A,
         start: Start,
-    ) -> (Self, mpsc::Receiver<Report>) {
+    ) -> Self {
         let limits = Limits {
             load: config.limits.load_timeout,
             boot: config.limits.boot_timeout,
@@ -83,25 +84,21 @@ impl<'a, A: Announce> Master<'a, A> {
         };
         let (children, reports) = Children::new(start.program);
         let fleet = Fleet::new(start.workers, limits, Instant::now());
-        let master = Self {
+        Self {
             config,
             listeners,
             events,
             announce,
             fleet,
             children,
+            reports,
             ending: StopEnding::Success,
             refusal: None,
-        };
-        (master, reports)
+        }
     }
 
     /// Runs until nothing is left.
-    pub(super) async fn run(
-        mut self,
-        mut commands: Commands,
-        mut reports: mpsc::Receiver<Report>,
-    ) -> LoopEnd {
+    pub(super) async fn run(mut self, mut commands: Commands) -> LoopEnd {
         let mut next = self.apply(Event::Tick);
         loop {
             if let ControlFlow::Break(outcome) = next {
@@ -114,7 +111,7 @@ impl<'a, A: Announce> Master<'a, A> {
             let deadline = self.fleet.deadline();
             next = tokio::select! {
                 command = commands.next() => self.on_command(command),
-                Some(report) = reports.recv() => self.on_report(report),
+                Some(report) = self.reports.recv() => self.on_report(report),
                 () = until(deadline) => self.apply(Event::Tick),
             };
         }
@@ -193,7 +190,10 @@ impl<'a, A: Announce> Master<'a, A> {
     fn reap(&mut self) -> ControlFlow<Outcome> {
         loop {
             match process::reap_any() {
-                Ok(Some((pid, exit))) => self.on_exit(pid.as_raw(), exit)?,
+                Ok(Some((pid, exit))) => {
+                    self.hear_last_words(pid.as_raw())?;
+                    self.on_exit(pid.as_raw(), exit)?;
+                }
                 Ok(None) => return ControlFlow::Continue(()),
                 Err(error) => {
                     self.events.error(&error);
@@ -201,6 +201,17 @@ impl<'a, A: Announce> Master<'a, A> {
                 }
             }
         }
+    }
+
+    /// Handles what a child said before it ended: SIGCHLD may overtake its messages.
+    fn hear_last_words(&mut self, pid: i32) -> ControlFlow<Outcome> {
+        while let Ok(report) = self.reports.try_recv() {
+            self.on_report(report)?;
+        }
+        for report in self.children.last_words(pid) {
+            self.on_report(report)?;
+        }
+        ControlFlow::Continue(())
     }
 
     fn on_exit(&mut self, pid: i32, exit: Exit) -> ControlFlow<Outcome> {
@@ -215,6 +226,13 @@ impl<'a, A: Announce> Master<'a, A> {
                         None => self.events.mold_exited(pid, exit),
                     }
                 }
+                let failure = failure.unwrap_or_else(|| Failure {
+                    reason: format!(
+                        "cannot load the application: the process that loads it {exit}, without a \
+                         word; look above for its output"
+                    ),
+                    status: status_of(exit),
+                });
                 self.apply(Event::MoldExited(failure))
             }
             Some(Ended::Worker { slot, pid, exit, failure }) => {
@@ -295,7 +313,7 @@ impl<'a, A: Announce> Master<'a, A> {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 let failure = Failure { reason: crate::telemetry::chain(&error), status: EX_OSERR };
-                self.on_child_error(&error, Event::MoldExited(Some(failure)))
+                self.on_child_error(&error, Event::MoldExited(failure))
             }
         }
     }
@@ -308,6 +326,14 @@ impl<'a, A: Announce> Master<'a, A> {
 
 /// sysexits(3): the operating system failed us.
 const EX_OSERR: u8 = 71;
+
+/// The exit status of a start that failed because a child ended so; never 0.
+fn status_of(exit: Exit) -> u8 {
+    match exit {
+        Exit::Code(code) => u8::try_from(code).unwrap_or(1).max(1),
+        Exit::Signal { signal, .. } => u8::try_from(128 + signal).unwrap_or(1),
+    }
+}
 
 fn reason(why: KillReason) -> &'static str {
     match why {

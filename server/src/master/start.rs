@@ -161,8 +161,7 @@ fn run<A: Announce>(
         .map_err(StartError::Prepare)?;
     LocalSet::new().block_on(&runtime, async {
         let commands = Commands::listen(config.daemon).map_err(StartError::Prepare)?;
-        let (master, reports) = Master::new(config, listeners, events, announce, start);
-        Ok(master.run(commands, reports).await)
+        Ok(Master::new(config, listeners, events, announce, start).run(commands).await)
     })
 }
 

@@ -12,7 +12,10 @@ use nix::sys::{
     signal::SigSet,
     socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname},
 };
-use rackrs_ruby::{exchange::Queue, pool::Pool};
+use rackrs_ruby::{
+    exchange::{Full, Queue, Request},
+    pool::{Pool, PoolStatus},
+};
 use rackrs_sys::temp_file;
 use tokio::{sync::Notify, task::LocalSet};
 
@@ -39,6 +42,24 @@ pub(super) struct Io {
     /// Notified by the worker's own TERM.
     pub(super) drain: Arc<Notify>,
     pub(super) pool: Arc<Pool>,
+}
+
+/// The Ruby threads as the HTTP side sees them.
+struct Threads {
+    queue: Arc<Queue>,
+    status: Arc<PoolStatus>,
+    most: usize,
+}
+
+impl http::Application for Threads {
+    fn call(&self, request: Box<Request>) -> Result<(), Full> {
+        self.queue.try_push(request)
+    }
+
+    /// Whether a request would have to wait for a thread.
+    fn is_busy(&self) -> bool {
+        self.status.now().busy + self.queue.load().queued >= self.most
+    }
 }
 
 /// Closes the pool on every way out, a panic included: no worker stays without its I/O thread.
@@ -74,7 +95,7 @@ impl Io {
     }
 
     async fn serve(self) -> u8 {
-        let Self { birth, queue, drain, pool: _ } = self;
+        let Self { birth, queue, drain, pool } = self;
         let Birth { config, channel, listeners, .. } = birth;
         let log = Events::new(&config);
         let channel = match AsyncChannel::new(channel) {
@@ -100,8 +121,10 @@ impl Io {
                 () = drain.notified() => {}
             }
         };
+        let application =
+            Threads { queue, status: pool.status(), most: usize::from(config.threads.max) };
         let limit = config.limits.shutdown_timeout;
-        let drained = http::serve(sources, queue, settings(&config), told).await;
+        let drained = http::serve(sources, application, settings(&config), told).await;
         if let Drained::Cut { connections } = drained {
             log.drain_cut(connections, limit);
         }

@@ -288,7 +288,7 @@ impl<'a, A: Announce> Master<'a, A> {
             }
             Action::Kill(slot, pid, why) => {
                 if why != KillReason::Asked {
-                    self.events.killing(&format_args!("worker {slot}"), pid, reason(why));
+                    self.events.killing(&format_args!("worker {slot}"), pid, why.text());
                 }
                 self.children.kill_worker(slot, pid);
                 ControlFlow::Continue(())
@@ -332,14 +332,6 @@ fn status_of(exit: Exit) -> u8 {
     match exit {
         Exit::Code(code) => u8::try_from(code).unwrap_or(1).max(1),
         Exit::Signal { signal, .. } => u8::try_from(128 + signal).unwrap_or(1),
-    }
-}
-
-fn reason(why: KillReason) -> &'static str {
-    match why {
-        KillReason::BootTimeout => "it did not boot in time (--worker-boot-timeout)",
-        KillReason::ShutdownTimeout => "it did not finish in time (--worker-shutdown-timeout)",
-        KillReason::Asked => "asked for",
     }
 }
 

@@ -71,6 +71,17 @@ pub(crate) enum KillReason {
     Asked,
 }
 
+impl KillReason {
+    /// The reason in words, with the setting to change.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::BootTimeout => "it did not boot in time (--worker-boot-timeout)",
+            Self::ShutdownTimeout => "it did not finish in time (--worker-shutdown-timeout)",
+            Self::Asked => "it was asked for",
+        }
+    }
+}
+
 /// Limits of one worker's life, from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {

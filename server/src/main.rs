@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     if let Err(error) = streams::ensure_open() {
         return fail(&error, EX_OSERR);
     }
+    telemetry::diagnostics::install();
     let program = env::args_os().next().unwrap_or_else(|| "rackrs".into());
     if env::args_os().nth(1).is_some_and(|first| first == wire::MOLD_ARGUMENT) {
         return mold::main().into();

@@ -1,6 +1,8 @@
-//! What the server tells people and tools: life-cycle lines, the access log, error chains.
+//! What the server tells people and tools: life-cycle lines, diagnostics, the access log, error
+//! chains.
 
 pub mod access;
+pub mod diagnostics;
 pub mod events;
 
 /// Prints an error and each of its causes on one line, outermost first.

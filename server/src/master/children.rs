@@ -74,6 +74,15 @@ struct Worker {
     failure: Option<Failure>,
 }
 
+/// A child that ended and was nobody's.
+#[derive(Debug)]
+struct Stranger {
+    pid: i32,
+    exit: Exit,
+    /// When it was reaped: from then on the pid can be another's.
+    ended: Instant,
+}
+
 /// Whose process ended.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -89,7 +98,7 @@ pub(super) struct Children {
     mold: Option<Mold>,
     workers: HashMap<u16, Worker>,
     /// Children that ended and were nobody's: perhaps workers that have not been heard yet.
-    strangers: VecDeque<(i32, Exit)>,
+    strangers: VecDeque<Stranger>,
     sender: mpsc::Sender<Report>,
 }
 
@@ -217,11 +226,13 @@ impl Children {
 
     /// Notes who fills `slot`; its exit, if its process ended before its first word was read.
     pub(super) fn worker_spoke(&mut self, slot: u16, pid: i32) -> Option<Exit> {
-        if let Some(worker) = self.workers.get_mut(&slot) {
-            worker.pid = Some(pid);
-        }
-        let place = self.strangers.iter().position(|(stranger, _)| *stranger == pid)?;
-        self.strangers.remove(place).map(|(_, exit)| exit)
+        let worker = self.workers.get_mut(&slot)?;
+        worker.pid = Some(pid);
+        // One that was reaped before this worker was asked for had the same pid, no more.
+        let asked = worker.asked;
+        let same = |stranger: &Stranger| stranger.pid == pid && asked <= stranger.ended;
+        let place = self.strangers.iter().position(same)?;
+        self.strangers.remove(place).map(|stranger| stranger.exit)
     }
 
     pub(super) fn mold_failed(&mut self, failure: Failure) {
@@ -260,7 +271,7 @@ impl Children {
             if self.strangers.len() == STRANGERS_MAX {
                 self.strangers.pop_front();
             }
-            self.strangers.push_back((pid, exit));
+            self.strangers.push_back(Stranger { pid, exit, ended: Instant::now() });
             return None;
         };
         let failure = self.workers.remove(&slot).and_then(|worker| worker.failure);

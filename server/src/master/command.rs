@@ -75,6 +75,18 @@ const BINDINGS: [(libc::c_int, Command); 11] = [
     ),
 ];
 
+/// Makes the signals of [`Commands`] wait until somebody listens to them: in the default way they
+/// would end a starting master without a word, and leave its socket files behind.
+///
+/// # Errors
+///
+/// `pthread_sigmask(3)` has none for these arguments; what it says is passed on.
+pub(crate) fn hold_signals() -> io::Result<()> {
+    let numbers = BINDINGS.iter().map(|(number, _)| Signal::try_from(*number));
+    let known: Vec<Signal> = numbers.collect::<Result<_, _>>()?;
+    Ok(signals::block(&known)?)
+}
+
 /// Signals as a queue of commands, in arrival order between polls.
 ///
 /// The handlers are tokio's: they write one byte to a pipe, so no lock, allocation or log line
@@ -87,6 +99,7 @@ pub(crate) struct Commands {
 
 impl Commands {
     /// Installs the handlers. Call before the pid file is written: whoever reads it may signal.
+    /// Signals that were held, here or by whoever started us, arrive from now on.
     ///
     /// A terminal's window size changes (WINCH) are heard only by a daemon, and a HUP that the
     /// starter set to be ignored (nohup) stays ignored.
@@ -106,6 +119,7 @@ impl Commands {
                 sources.push((signal(SignalKind::from_raw(number))?, command));
             }
         }
+        signals::unblock_all()?;
         Ok(Self { sources, pending: VecDeque::new() })
     }
 

@@ -168,7 +168,9 @@ impl<'a, A: Announce> Master<'a, A> {
             Some(FromWorker::Forked { pid }) => {
                 let ended = self.children.worker_spoke(slot, pid);
                 self.apply(Event::Slot(slot, slot::Event::Forked { pid }))?;
-                ended.map_or(ControlFlow::Continue(()), |exit| self.on_exit(pid, exit))
+                let Some(exit) = ended else { return ControlFlow::Continue(()) };
+                self.hear_last_words(pid)?;
+                self.on_exit(pid, exit)
             }
             Some(FromWorker::Ready) => {
                 if let (Some(asked), Some(pid)) =

@@ -14,8 +14,8 @@ pub(crate) enum State {
     Forking { deadline: Instant, failures: u32 },
     /// Alive; not accepting yet.
     Booting { pid: i32, deadline: Instant, failures: u32 },
-    /// Accepting connections.
-    Ready { pid: i32 },
+    /// Accepting connections since then. `failures` are those before it, should it end soon too.
+    Ready { pid: i32, since: Instant, failures: u32 },
     /// Told to finish what it has in hand; no longer accepting.
     Draining { pid: i32, deadline: Instant },
     /// Sent SIGKILL; only its exit is awaited.
@@ -97,6 +97,13 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// The delay stops doubling here.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
+/// A worker that ends sooner than this after it began to accept has failed, however it ended.
+const STEADY_AFTER: Duration = Duration::from_secs(5);
+
+/// Such ends in a row are counted up to this many: a site whose workers crash on some requests
+/// waits 400 ms for the next one, not [`BACKOFF_MAX`].
+const QUICK_ENDS_MAX: u32 = 4;
+
 /// One worker's place, filled by one process after another.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
@@ -121,10 +128,9 @@ impl Slot {
             State::Waiting { failures, .. }
             | State::Forking { failures, .. }
             | State::Booting { failures, .. }
+            | State::Ready { failures, .. }
             | State::Killing { failures, .. } => failures,
-            State::Ready { .. } | State::Draining { .. } | State::Unwanted { .. } | State::Gone => {
-                0
-            }
+            State::Draining { .. } | State::Unwanted { .. } | State::Gone => 0,
         }
     }
 
@@ -191,19 +197,24 @@ impl Slot {
             (S::Unwanted { .. }, E::ForkFailed | E::Lost) => gone,
             (S::Unwanted { deadline }, E::Tick) if deadline <= now => gone,
 
-            (S::Booting { pid, .. }, E::ReportedReady) => (S::Ready { pid }, None),
+            (S::Booting { pid, failures, .. }, E::ReportedReady) => {
+                (S::Ready { pid, since: now, failures }, None)
+            }
             (S::Booting { pid, deadline, failures }, E::Tick) if deadline <= now => {
                 killing(pid, true, failures + 1, Why::BootTimeout)
             }
-            (S::Booting { pid, .. } | S::Ready { pid }, E::StopRequested) => draining(pid),
+            (S::Booting { pid, .. } | S::Ready { pid, .. }, E::StopRequested) => draining(pid),
             (S::Booting { failures, .. }, E::Exited { .. }) => (waiting(failures + 1, now), None),
+            (S::Ready { since, failures, .. }, E::Exited { .. }) if now < since + STEADY_AFTER => {
+                (waiting((failures + 1).min(QUICK_ENDS_MAX), now), None)
+            }
             (S::Ready { .. }, E::Exited { clean }) => (waiting(u32::from(!clean), now), None),
 
             (S::Draining { pid, deadline }, E::Tick) if deadline <= now => {
                 killing(pid, false, 0, Why::ShutdownTimeout)
             }
             (
-                S::Booting { pid, .. } | S::Ready { pid } | S::Draining { pid, .. },
+                S::Booting { pid, .. } | S::Ready { pid, .. } | S::Draining { pid, .. },
                 E::KillRequested,
             ) => killing(pid, false, 0, Why::Asked),
             (S::Draining { .. } | S::Killing { wanted: false, .. }, E::Exited { .. }) => gone,
@@ -229,119 +240,5 @@ fn waiting(failures: u32, now: Instant) -> State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits { boot: Duration::from_mins(1), drain: Duration::from_secs(30) };
-
-    fn every_state(now: Instant) -> [State; 9] {
-        let (deadline, until, pid, failures) = (now, now, 7, 1);
-        [
-            State::Waiting { until, failures },
-            State::Forking { deadline, failures },
-            State::Booting { pid, deadline, failures },
-            State::Ready { pid },
-            State::Draining { pid, deadline },
-            State::Killing { pid, wanted: true, failures },
-            State::Killing { pid, wanted: false, failures },
-            State::Unwanted { deadline },
-            State::Gone,
-        ]
-    }
-
-    const EVERY_EVENT: [Event; 10] = [
-        Event::MoldReady,
-        Event::ForkFailed,
-        Event::Forked { pid: 7 },
-        Event::ReportedReady,
-        Event::Lost,
-        Event::Exited { clean: true },
-        Event::Exited { clean: false },
-        Event::StopRequested,
-        Event::KillRequested,
-        Event::Tick,
-    ];
-
-    fn slot(state: State) -> Slot {
-        Slot { state, limits: LIMITS }
-    }
-
-    /// Whatever comes, a slot that is gone stays gone, nobody is killed twice, and a slot that is
-    /// stopping never asks for a process again.
-    #[test]
-    fn every_state_survives_every_event() {
-        let now = Instant::now();
-        for state in every_state(now) {
-            for event in EVERY_EVENT {
-                let mut slot = slot(state);
-                let action = slot.on(event, true, now);
-                let case = format!("{state:?} on {event:?}");
-                match state {
-                    State::Gone => assert_eq!((slot.state, action), (State::Gone, None), "{case}"),
-                    State::Killing { .. } => assert_eq!(action, None, "{case}"),
-                    State::Unwanted { .. } | State::Draining { .. } => {
-                        assert_ne!(action, Some(Action::AskForFork), "{case}");
-                        assert!(
-                            matches!(
-                                slot.state,
-                                State::Gone
-                                    | State::Draining { .. }
-                                    | State::Unwanted { .. }
-                                    | State::Killing { wanted: false, .. }
-                            ),
-                            "{case}"
-                        );
-                    }
-                    State::Waiting { .. }
-                    | State::Forking { .. }
-                    | State::Booting { .. }
-                    | State::Ready { .. } => {}
-                }
-            }
-        }
-    }
-
-    /// From every state, a stop followed by time and the process' end leads to `Gone`.
-    #[test]
-    fn every_state_can_be_stopped() {
-        let now = Instant::now();
-        let late = now + Duration::from_hours(1);
-        for state in every_state(now) {
-            let mut slot = slot(state);
-            slot.on(Event::StopRequested, true, now);
-            slot.on(Event::Tick, true, late);
-            slot.on(Event::Exited { clean: true }, true, late);
-            assert_eq!(slot.state, State::Gone, "from {state:?}");
-        }
-    }
-
-    #[test]
-    fn a_worker_that_dies_after_serving_is_asked_for_again_at_once() {
-        let now = Instant::now();
-        let mut slot = slot(State::Ready { pid: 7 });
-        assert_eq!(slot.on(Event::Exited { clean: false }, true, now), None);
-        assert_eq!(slot.on(Event::Tick, true, now), Some(Action::AskForFork));
-    }
-
-    #[test]
-    fn repeated_failures_wait_longer_up_to_a_cap() {
-        let now = Instant::now();
-        let delays: Vec<Duration> = [1, 2, 3, 4, 30]
-            .into_iter()
-            .map(|failures| {
-                let slot = Slot { state: waiting(failures, now), limits: LIMITS };
-                slot.deadline().expect("a waiting slot has one") - now
-            })
-            .collect();
-        let ms = Duration::from_millis;
-        assert_eq!(delays, [ms(0), ms(100), ms(200), ms(400), BACKOFF_MAX]);
-    }
-
-    #[test]
-    fn no_fork_is_asked_for_while_the_mold_is_away() {
-        let now = Instant::now();
-        let mut slot = Slot::new(LIMITS, now);
-        assert_eq!(slot.on(Event::Tick, false, now), None);
-        assert_eq!(slot.on(Event::MoldReady, true, now), Some(Action::AskForFork));
-    }
-}
+#[path = "slot_tests.rs"]
+mod tests;

@@ -13,7 +13,7 @@ use rackrs_sys::{
 use tokio::task::LocalSet;
 
 use super::{
-    command::{Commands, StopEnding},
+    command::{self, Commands, StopEnding},
     fleet::Outcome,
     run::{Announce, Announced, LoopEnd, Master, Start},
 };
@@ -25,6 +25,11 @@ use crate::{
 
 /// sysexits(3): the operating system failed us.
 const EX_OSERR: u8 = 71;
+/// sysexits(3): a failure that may pass.
+const EX_TEMPFAIL: u8 = 75;
+
+/// What the launcher of a daemon is told when a signal ended the daemon's boot.
+const STOPPED_TOO_EARLY: &str = "cannot start: it was told to stop before it served";
 
 /// How the master ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +86,10 @@ pub fn serve(config: &Config, program: OsString, notifier: Option<ReadyNotifier>
     match start(config, program, &events, &mut notifier) {
         Ok(ending) => {
             events.goodbye();
+            if let Some(notifier) = notifier {
+                // The launcher that was killed meanwhile waits for nothing.
+                let _ = notifier.failed(EX_TEMPFAIL, STOPPED_TOO_EARLY);
+            }
             match ending {
                 StopEnding::Success => Ending::Status(0),
                 StopEnding::ByTerm => Ending::ByTerm,
@@ -104,9 +113,11 @@ fn start(
     events: &Events,
     notifier: &mut Option<ReadyNotifier>,
 ) -> Result<StopEnding, StartError> {
+    command::hold_signals().map_err(StartError::Prepare)?;
+    // Before the logs are touched: a second start must not empty those of the running master.
+    let claim = PidFile::claim(&config.pid_file)?;
     redirect(config)?;
     events.starting(config);
-    let claim = PidFile::claim(&config.pid_file)?;
     if let Err(error) = limits::raise_open_files() {
         // The limit that there is holds fewer connections; that is no reason not to serve.
         events.error(&error);

@@ -29,8 +29,7 @@ const MODE: Mode = Mode::from_bits_retain(0o644);
 pub struct Claim {
     path: PathBuf,
     name: OsString,
-    temporary: Temporary,
-    file: File,
+    directory: OwnedFd,
 }
 
 impl Claim {
@@ -44,12 +43,9 @@ impl Claim {
             |errno: Errno| PidFileError::Write { path: path.clone(), source: errno.into() };
         let directory = open_directory(parent).map_err(failed)?;
         refuse_running(&path, &directory, name)?;
-        let (temporary, file) = Temporary::create(directory).map_err(failed)?;
+        try_out(&directory).map_err(|source| PidFileError::Write { path: path.clone(), source })?;
         let name = name.to_owned();
-        // The file is new and has an unpredictable name: nobody else has its lock.
-        file.try_lock()
-            .map_err(|error| PidFileError::Write { path: path.clone(), source: error.into() })?;
-        Ok(Self { path, name, temporary, file })
+        Ok(Self { path, name, directory })
     }
 
     /// Writes `pid` and puts the file in its place, in one step for whoever reads it.
@@ -61,24 +57,37 @@ impl Claim {
     ///
     /// When another master was faster, the disk is full, or what stands there may not be
     /// replaced. Nothing is left behind.
-    pub fn write(mut self, pid: Pid) -> Result<PidFile, PidFileError> {
-        let path = self.path.clone();
-        writeln!(self.file, "{pid}")
-            .map_err(|source| PidFileError::Write { path: path.clone(), source })?;
+    pub fn write(self, pid: Pid) -> Result<PidFile, PidFileError> {
+        let Self { path, name, directory } = self;
+        let write_failed = |source| PidFileError::Write { path: path.clone(), source };
+        let (mut temporary, mut file) =
+            Temporary::create(&directory).map_err(|errno| write_failed(errno.into()))?;
+        // The file is new and has an unpredictable name: nobody else has its lock.
+        file.try_lock().map_err(|error| write_failed(error.into()))?;
+        fill(&mut file, pid).map_err(write_failed)?;
         let look_failed =
             |errno: Errno| PidFileError::Look { path: path.clone(), source: errno.into() };
-        let id = FileId::of_descriptor(&self.file).map_err(look_failed)?;
+        let id = FileId::of_descriptor(&file).map_err(look_failed)?;
         // Looking and replacing must not interleave with another server that starts now.
         let _lock = DirectoryLock::acquire(path.parent().unwrap_or(Path::new("/")));
-        let standing = refuse_running(&path, &self.temporary.directory, &self.name)?;
-        self.temporary
-            .rename(&self.name)
-            .map_err(|errno| refused(&path, standing, errno.into()))?;
+        let standing = refuse_running(&path, &directory, &name)?;
+        temporary.rename(&name).map_err(|errno| refused(&path, standing, errno.into()))?;
         if FileId::of_name(&path) != Ok(id) {
             return Err(PidFileError::Lost { path });
         }
-        Ok(PidFile { path, file: self.file, id })
+        Ok(PidFile { path, file, id })
     }
+}
+
+/// Makes and fills a file that is gone at once: a directory that is full or not ours to write in is
+/// told now, not after the boot, and a server that is killed while it boots leaves nothing behind.
+fn try_out(directory: &OwnedFd) -> io::Result<()> {
+    let (_temporary, mut file) = Temporary::create(directory)?;
+    fill(&mut file, Pid::this())
+}
+
+fn fill(file: &mut File, pid: Pid) -> io::Result<()> {
+    file.write_all(format!("{pid}\n").as_bytes())
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
@@ -117,21 +126,21 @@ fn refused(path: &Path, standing: Standing, source: io::Error) -> PidFileError {
 
 /// The name that the file has until it is in its place.
 #[derive(Debug)]
-struct Temporary {
-    directory: OwnedFd,
+struct Temporary<'a> {
+    directory: &'a OwnedFd,
     /// `None` once it was renamed.
     name: Option<String>,
 }
 
-impl Temporary {
-    fn create(directory: OwnedFd) -> Result<(Self, File), Errno> {
+impl<'a> Temporary<'a> {
+    fn create(directory: &'a OwnedFd) -> Result<(Self, File), Errno> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut attempts = 0;
         loop {
             attempts += 1;
             let name = unpredictable::file_name();
-            match openat(&directory, name.as_str(), flags, MODE) {
+            match openat(directory, name.as_str(), flags, MODE) {
                 Ok(descriptor) => {
                     let temporary = Self { directory, name: Some(name) };
                     // Whatever the umask is.
@@ -146,18 +155,18 @@ impl Temporary {
 
     fn rename(&mut self, to: &OsStr) -> Result<(), Errno> {
         if let Some(name) = &self.name {
-            renameat(&self.directory, name.as_str(), &self.directory, to)?;
+            renameat(self.directory, name.as_str(), self.directory, to)?;
         }
         self.name = None;
         Ok(())
     }
 }
 
-impl Drop for Temporary {
+impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
             // Somebody else may have removed it; there is nobody to tell.
-            let _ = unlinkat(&self.directory, name.as_str(), UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(self.directory, name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }

@@ -66,10 +66,12 @@ fn it_is_written_and_removed() {
 }
 
 #[test]
-fn a_claim_that_is_dropped_leaves_no_trace() {
+fn a_claim_leaves_no_trace_even_if_its_process_is_killed() {
     in_child(|_| {
         let (folder, path) = folder();
-        drop(PidFile::claim(&path).unwrap());
+        let claim = PidFile::claim(&path).unwrap();
+        assert_only(folder.path(), &[]);
+        drop(claim);
         assert_only(folder.path(), &[]);
     });
 }

@@ -5,10 +5,13 @@
 //! Ruby value ever crosses to the I/O thread.
 
 mod answer;
+pub(crate) mod process;
 mod queue;
 mod reply;
 mod request;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Gone, Interrupter, Push, Wait};
 pub use queue::{Full, Load, Queue, Taken};

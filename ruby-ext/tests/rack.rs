@@ -1,5 +1,5 @@
 //! Tests of the Rack side against a real Ruby: the installed Rack, and one more if
-//! `RACKRS_TEST_RACK_LIB` names the `lib` folder of another.
+//! `RACKRS_RACK3` names the `lib` folder of another.
 //!
 //! Each Rack has a child process of its own, because a process boots one Ruby and loads one Rack.
 #![allow(clippy::print_stdout, reason = "a test program reports on stdout")]
@@ -17,6 +17,8 @@ mod failures;
 mod hijacks;
 #[path = "rack/inputs.rs"]
 mod inputs;
+#[path = "ruby/request.rs"]
+mod request;
 #[path = "rack/responses.rs"]
 mod responses;
 
@@ -29,10 +31,11 @@ use std::{
 use rackrs_ruby::vm::{self, Ending, VmOptions};
 
 use driver::World;
+use request::Request;
 
 /// Tells the child which `lib` folder to load Rack from; empty is the installed one.
 const CHILD: &str = "RACKRS_TEST_CHILD";
-const OTHER_RACK: &str = "RACKRS_TEST_RACK_LIB";
+const OTHER_RACK: &str = "RACKRS_RACK3";
 
 /// A name and what it runs.
 pub(crate) type Case = (&'static str, fn(&World<'_>));
@@ -47,22 +50,27 @@ const CASES: [&[Case]; 6] = [
 ];
 
 fn main() -> ExitCode {
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let request = Request::new(&arguments);
     if let Some(lib) = std::env::var_os(CHILD) {
-        return child(&PathBuf::from(lib), &wanted);
+        return child(&PathBuf::from(lib), &request);
+    }
+    if request.list {
+        let names = CASES.into_iter().flatten().map(|(name, _)| name);
+        names.filter(|name| request.wants(name)).for_each(|name| println!("{name}: test"));
+        return ExitCode::SUCCESS;
     }
     let other = std::env::var(OTHER_RACK).ok();
     let mut all_passed = true;
     for lib in [Some(String::new()), other].into_iter().flatten() {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        let status = command.args(&wanted).env(CHILD, lib).env("LC_ALL", "C.UTF-8").status();
+        let status = command.args(&arguments).env(CHILD, lib).env("LC_ALL", "C.UTF-8").status();
         all_passed &= status.unwrap().success();
     }
     if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn child(lib: &std::path::Path, wanted: &[String]) -> ExitCode {
+fn child(lib: &std::path::Path, request: &Request) -> ExitCode {
     let load_path = if lib.as_os_str().is_empty() { vec![] } else { vec![lib.to_owned()] };
     let options =
         VmOptions { program_name: "rackrs".to_owned(), load_path, ..VmOptions::default() };
@@ -71,7 +79,7 @@ fn child(lib: &std::path::Path, wanted: &[String]) -> ExitCode {
         let world = World::new(vm.ruby());
         println!("rack {:?}", world.rack);
         for (name, case) in CASES.into_iter().flatten() {
-            if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
+            if !request.wants(name) {
                 continue;
             }
             let passed = catch_unwind(AssertUnwindSafe(|| case(&world))).is_ok();

@@ -10,6 +10,8 @@ mod fork;
 mod load;
 #[path = "ruby/pool.rs"]
 mod pool;
+#[path = "ruby/request.rs"]
+mod request;
 #[path = "ruby/runner.rs"]
 mod runner;
 #[path = "ruby/vm.rs"]

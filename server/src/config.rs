@@ -83,6 +83,14 @@ pub struct Threads {
     pub max: u16,
 }
 
+impl Redirect {
+    /// Whether any stream goes to a file.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.stdout.is_some() || self.stderr.is_some()
+    }
+}
+
 /// How much the log says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogLevel {

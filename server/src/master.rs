@@ -9,10 +9,12 @@
 mod children;
 mod command;
 mod fleet;
+mod listeners;
 mod mold_state;
 mod run;
 mod slot;
 mod start;
 
+pub use listeners::ListenError;
 pub(crate) use start::leave_terminal;
 pub use start::{Ending, StartError, check, serve};

@@ -3,7 +3,10 @@
 //! It has one thread of ours (and what the VM and the application started), no runtime and no
 //! listener of its own: it keeps the listening descriptors only to hand them to its forks.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    cell::Cell,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use nix::sys::signal::Signal;
 use rackrs_ruby::{
@@ -53,7 +56,7 @@ pub fn main() -> u8 {
         }
     };
     match receive_orders(&channel) {
-        Ok(Some(orders)) => run(orders, &channel),
+        Ok(Some(orders)) => run(orders, channel),
         // The master went away before it said a word.
         Ok(None) => 0,
         Err(error) => {
@@ -79,7 +82,7 @@ fn receive_orders(channel: &Channel) -> Result<Option<Orders>, WireError> {
     }
 }
 
-fn run(orders: Orders, channel: &Channel) -> u8 {
+fn run(orders: Orders, channel: Channel) -> u8 {
     // `ps -C rackrs` and `pgrep rackrs` look at this name; executing /proc/self/exe set "exe".
     // Without it only such a search is poorer.
     let _ = nix::sys::prctl::set_name(c"rackrs");
@@ -92,15 +95,25 @@ fn run(orders: Orders, channel: &Channel) -> u8 {
         load_path: orders.config.load_paths.clone(),
         yjit: orders.config.yjit,
     };
-    match vm::run(&options, |vm| load_and_fork(vm, orders, channel)) {
+    // The channel goes into the closure, which drops it in a worker; if Ruby does not boot, the
+    // closure has not run and the channel is still here.
+    let channel = Cell::new(Some(channel));
+    let body = |vm: &Vm| match channel.take() {
+        Some(channel) => load_and_fork(vm, orders, channel),
+        None => Ending::Status(i32::from(EX_SOFTWARE)),
+    };
+    match vm::run(&options, body) {
         Ok(status) => u8::try_from(status).unwrap_or(u8::MAX),
-        Err(error) => report_failure(channel, chain(&error), error.exit_code()),
+        Err(error) => {
+            let status = error.exit_code();
+            channel.take().map_or(status, |channel| report_failure(&channel, chain(&error), status))
+        }
     }
 }
 
 /// Loads the application, then forks on request. Returns when the master dismisses the mold; in a
 /// worker, when that is done.
-fn load_and_fork(vm: &Vm, orders: Orders, channel: &Channel) -> Ending {
+fn load_and_fork(vm: &Vm, orders: Orders, channel: Channel) -> Ending {
     let ruby = vm.ruby();
     let config = &orders.config;
     let dressed = title::set_title(ruby, &title_of(config, "mold", orders.master))
@@ -108,18 +121,18 @@ fn load_and_fork(vm: &Vm, orders: Orders, channel: &Channel) -> Ending {
         .map_err(|exception| exception.to_string())
         .and_then(|()| signals::disregard(ruby, Signal::SIGINT).map_err(|error| chain(&error)));
     if let Err(reason) = dressed {
-        return Ending::from(i32::from(report_failure(channel, reason, EX_SOFTWARE)));
+        return Ending::from(i32::from(report_failure(&channel, reason, EX_SOFTWARE)));
     }
     let application = match load::load_application(vm, &config.rackup) {
         Ok(application) => application,
         Err(error) => {
             // Ruby prints its own message when the VM ends, after the `at_exit` blocks.
-            report_failure(channel, chain(&error), error.status);
+            report_failure(&channel, chain(&error), error.status);
             return error.into_ending(ruby);
         }
     };
     if let Err(error) = leave_signals_to_the_master(ruby) {
-        return Ending::from(i32::from(report_failure(channel, chain(&error), EX_SOFTWARE)));
+        return Ending::from(i32::from(report_failure(&channel, chain(&error), EX_SOFTWARE)));
     }
     if config.daemon {
         leave_terminal(config);
@@ -134,7 +147,7 @@ fn load_and_fork(vm: &Vm, orders: Orders, channel: &Channel) -> Ending {
         ruby: format!("{ruby_major}.{ruby_minor}"),
         rack: format!("{}.{}", rack.major, rack.minor),
     };
-    if let Err(error) = wire::send(channel, &loaded, &[]) {
+    if let Err(error) = wire::send(&channel, &loaded, &[]) {
         events::complain(&chain(&error));
         return Ending::Status(i32::from(EX_PROTOCOL));
     }
@@ -155,9 +168,9 @@ fn leave_signals_to_the_master(ruby: &Ruby) -> Result<(), TrapError> {
 }
 
 /// The mold's loop.
-fn fork_on_request(vm: &Vm, orders: Orders, channel: &Channel, application: &Loaded) -> Ending {
+fn fork_on_request(vm: &Vm, orders: Orders, channel: Channel, application: &Loaded) -> Ending {
     loop {
-        let slot_and_channel = match next_request(vm, channel) {
+        let slot_and_channel = match next_request(vm, &channel) {
             Ok(Some(request)) => request,
             Ok(None) => return Ending::Status(0),
             Err(Stop::Ruby(error)) => return Ending::Uncaught(error),
@@ -170,13 +183,15 @@ fn fork_on_request(vm: &Vm, orders: Orders, channel: &Channel, application: &Loa
         match fork::fork_orphan(vm) {
             Ok(Fork::Parent { .. }) => {}
             Ok(Fork::Child) => {
+                // The master must see the mold's end, whoever of its forks lives on.
+                drop(channel);
                 let Orders { config, listeners, master, .. } = orders;
                 let birth = Birth { config, master, slot, channel: workers_end, listeners };
                 return worker::main(vm, birth, application);
             }
             Err(error) => {
                 let failed = FromMold::ForkFailed { slot, reason: chain(&error) };
-                if let Err(error) = wire::send(channel, &failed, &[]) {
+                if let Err(error) = wire::send(&channel, &failed, &[]) {
                     events::complain(&chain(&error));
                 }
             }

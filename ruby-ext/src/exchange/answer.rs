@@ -3,7 +3,10 @@
 //! Nothing here touches Ruby. The methods named `wait_…` block and must be called without the GVL;
 //! [`Interrupter::interrupt`] is what an unblock function calls, from any thread.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,6 +20,9 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot send to the client: it is gone")]
 pub struct Gone;
+
+/// Why a forked child gets no socket.
+const FOREIGN: HijackRefused = HijackRefused("it belongs to the parent of this process");
 
 /// What became of a pushed chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +48,8 @@ pub enum Wait {
 
 /// Where a Ruby thread puts the answer to one request.
 ///
-/// Dropping it without an answer makes the client see a 500, or an unfinished body.
+/// Dropping it without an answer makes the client see a 500, or an unfinished body. In a child that
+/// the application forks, the client is gone and dropping it does nothing.
 #[derive(Debug)]
 pub struct Answer {
     shared: Arc<Shared>,
@@ -53,10 +60,10 @@ impl Answer {
         Self { shared }
     }
 
-    /// A second handle, for the unblock function of a waiting thread.
+    /// What one thread gives to its wait, and to the unblock function that may end it.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter { shared: Arc::clone(&self.shared) }
+        Interrupter { shared: Arc::clone(&self.shared), is_rung: AtomicBool::new(false) }
     }
 
     /// Sends a 103 with `headers` before the response.
@@ -65,6 +72,9 @@ impl Answer {
     ///
     /// [`Gone`] when nobody reads any more or the response has been sent.
     pub fn early_hints(&self, headers: HeaderMap) -> Result<(), Gone> {
+        if self.shared.is_foreign() {
+            return Err(Gone);
+        }
         self.shared.tell_io(|state| {
             if state.reader_gone || !matches!(state.stage, Stage::Waiting) {
                 return Err(Gone);
@@ -80,6 +90,9 @@ impl Answer {
     ///
     /// [`Gone`] when nobody reads any more, or the exchange was answered or hijacked before.
     pub fn respond(&self, response: Response) -> Result<(), Gone> {
+        if self.shared.is_foreign() {
+            return Err(Gone);
+        }
         self.shared.tell_io(|state| {
             if state.reader_gone || !matches!(state.stage, Stage::Waiting) {
                 return Err(Gone);
@@ -95,6 +108,9 @@ impl Answer {
     /// Queues one chunk of a streamed body. Never blocks.
     #[must_use]
     pub fn push(&self, chunk: Bytes) -> Push {
+        if self.shared.is_foreign() {
+            return Push::Gone;
+        }
         self.shared.tell_io(|state| {
             if state.reader_gone || state.end.is_some() {
                 return Push::Gone;
@@ -113,7 +129,10 @@ impl Answer {
 
     /// Blocks until the queue has room. Call without the GVL.
     #[must_use]
-    pub fn wait_for_room(&self) -> Wait {
+    pub fn wait_for_room(&self, interrupter: &Interrupter) -> Wait {
+        if self.shared.is_foreign() {
+            return Wait::Gone;
+        }
         let mut state = self.shared.lock();
         loop {
             if state.reader_gone {
@@ -122,7 +141,7 @@ impl Answer {
             if state.queued_bytes < STREAM_QUEUED_BYTES_MAX {
                 return Wait::Ready;
             }
-            if std::mem::take(&mut state.interrupted) {
+            if interrupter.take() {
                 return Wait::Interrupted;
             }
             state = self.shared.wait(state);
@@ -142,7 +161,7 @@ impl Answer {
     /// Whether the I/O side has gone away.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.shared.lock().reader_gone
+        self.shared.is_foreign() || self.shared.lock().reader_gone
     }
 
     /// Asks for the client's socket; follow with [`Answer::wait_for_socket`].
@@ -151,6 +170,9 @@ impl Answer {
     ///
     /// [`HijackRefused`] when the exchange was answered before or the client is gone.
     pub fn request_hijack(&self) -> Result<(), HijackRefused> {
+        if self.shared.is_foreign() {
+            return Err(FOREIGN);
+        }
         self.shared.tell_io(|state| {
             if state.reader_gone {
                 return Err(HijackRefused("the client is gone"));
@@ -167,7 +189,10 @@ impl Answer {
     /// Blocks until the socket is handed over, after [`Answer::request_hijack`] or a response with
     /// [`ResponseBody::Hijack`]. Call without the GVL, then [`Answer::take_socket`].
     #[must_use]
-    pub fn wait_for_socket(&self) -> Wait {
+    pub fn wait_for_socket(&self, interrupter: &Interrupter) -> Wait {
+        if self.shared.is_foreign() {
+            return Wait::Gone;
+        }
         let mut state = self.shared.lock();
         loop {
             if state.socket.is_some() {
@@ -176,7 +201,7 @@ impl Answer {
             if state.reader_gone {
                 return Wait::Gone;
             }
-            if std::mem::take(&mut state.interrupted) {
+            if interrupter.take() {
                 return Wait::Interrupted;
             }
             state = self.shared.wait(state);
@@ -189,11 +214,43 @@ impl Answer {
     ///
     /// [`HijackRefused`] when it could not be handed over or was taken before.
     pub fn take_socket(&self) -> Result<HandedSocket, HijackRefused> {
+        if self.shared.is_foreign() {
+            return Err(FOREIGN);
+        }
         let socket = self.shared.lock().socket.take();
         socket.unwrap_or(Err(HijackRefused("the socket was taken before")))
     }
 
+    /// Gives up waiting for the socket: it is closed when it comes, or now.
+    pub fn refuse_socket(&self) {
+        if self.shared.is_foreign() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        state.socket_unwanted = true;
+        let socket = state.socket.take();
+        drop(state);
+        drop(socket);
+    }
+
+    /// Ends the exchange without an answer, as dropping does: the client sees a 500, or an
+    /// unfinished body. After an answer that is complete it does nothing.
+    pub fn lose(&self) {
+        if self.shared.is_foreign() {
+            return;
+        }
+        self.shared.tell_io(|state| {
+            if matches!(state.stage, Stage::Waiting) {
+                state.stage = Stage::Lost;
+            }
+            state.end.get_or_insert(End::Aborted);
+        });
+    }
+
     fn end(&self, end: End) {
+        if self.shared.is_foreign() {
+            return;
+        }
         self.shared.tell_io(|state| {
             state.end.get_or_insert(end);
         });
@@ -202,25 +259,30 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.shared.tell_io(|state| {
-            if matches!(state.stage, Stage::Waiting) {
-                state.stage = Stage::Lost;
-            }
-            state.end.get_or_insert(End::Aborted);
-        });
+        self.lose();
     }
 }
 
-/// Makes a thread that waits in an [`Answer`] return [`Wait::Interrupted`].
+/// Makes the thread that waits in an [`Answer`] with it return [`Wait::Interrupted`], and no other:
+/// several threads may write to one client.
 #[derive(Debug)]
 pub struct Interrupter {
     shared: Arc<Shared>,
+    /// Set and cleared under the lock of `shared`, which orders it.
+    is_rung: AtomicBool,
 }
 
 impl Interrupter {
     /// Takes one short lock; runs no Ruby code, so an unblock function may call it.
     pub fn interrupt(&self) {
-        self.shared.lock().interrupted = true;
+        let state = self.shared.lock();
+        self.is_rung.store(true, Ordering::Relaxed);
+        drop(state);
         self.shared.ruby.notify_all();
+    }
+
+    /// Whether it was rung since it was last asked. Asked under the lock only.
+    fn take(&self) -> bool {
+        self.is_rung.swap(false, Ordering::Relaxed)
     }
 }

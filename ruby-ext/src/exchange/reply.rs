@@ -60,7 +60,15 @@ impl Reply {
 
     /// Gives the socket, or the reason why not, to the waiting Ruby thread.
     pub fn hand_over(self, socket: Result<HandedSocket, HijackRefused>) {
-        self.shared.lock().socket = Some(socket);
+        let mut state = self.shared.lock();
+        if state.socket_unwanted {
+            // Not to be kept until the application's objects are collected.
+            drop(state);
+            drop(socket);
+            return;
+        }
+        state.socket = Some(socket);
+        drop(state);
         self.shared.ruby.notify_all();
     }
 
@@ -77,7 +85,12 @@ impl Drop for Reply {
         state.reader_gone = true;
         state.chunks.clear();
         state.queued_bytes = 0;
+        // The other end lives as long as the application's objects: a response that nobody will
+        // read, with its file, must not.
+        let unread = std::mem::replace(&mut state.stage, Stage::Taken);
+        let waker = state.waker.take();
         drop(state);
+        drop((unread, waker));
         self.shared.ruby.notify_all();
     }
 }

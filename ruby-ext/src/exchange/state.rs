@@ -11,6 +11,8 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::process::Process;
+
 /// The head of a response, and where its body comes from.
 #[derive(Debug)]
 pub struct Response {
@@ -87,13 +89,15 @@ pub(super) struct State {
     pub(super) socket: Option<Result<HandedSocket, HijackRefused>>,
     /// The I/O side dropped its end: nothing more will reach the client.
     pub(super) reader_gone: bool,
-    /// A waiting Ruby thread was told by Ruby to look up.
-    pub(super) interrupted: bool,
+    /// Nobody waits any more for the socket that was asked for.
+    pub(super) socket_unwanted: bool,
     pub(super) waker: Option<Waker>,
 }
 
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// Where both ends are; a child of it has copies that it must not touch.
+    process: Process,
     state: Mutex<State>,
     /// Wakes the Ruby thread.
     pub(super) ruby: Condvar,
@@ -102,6 +106,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
+            process: Process::current(),
             state: Mutex::new(State {
                 stage: Stage::Waiting,
                 early_hints: VecDeque::new(),
@@ -110,7 +115,7 @@ impl Shared {
                 end: None,
                 socket: None,
                 reader_gone: false,
-                interrupted: false,
+                socket_unwanted: false,
                 waker: None,
             }),
             ruby: Condvar::new(),
@@ -120,6 +125,12 @@ impl Shared {
     /// The state. No code that can panic runs under the lock, so poison tells nothing.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process is a child of the one whose exchange it is. The lock may then be held by
+    /// a thread that is not here, and nothing reaches the client.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.process.is_left()
     }
 
     /// Waits on `ruby` with the lock that `state` holds.

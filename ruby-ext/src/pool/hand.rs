@@ -14,13 +14,12 @@ use magnus::{
     Error, Ruby, Thread,
     rb_sys::{FromRawValue, protect},
 };
-use nix::unistd::{Pid, getpid};
 use rb_sys::VALUE;
 
 use super::Pool;
 use crate::{
     exception::{Exception, Kind},
-    exchange::{Request, Taken},
+    exchange::{Request, Taken, process::Process},
     gvl::{Wake, check_interrupts, without_gvl},
 };
 
@@ -74,7 +73,7 @@ impl Pool {
 struct Hand {
     pool: Arc<Pool>,
     seat: Arc<Seat>,
-    process: Pid,
+    process: Process,
 }
 
 /// Creates the Ruby thread for `seat`.
@@ -83,7 +82,7 @@ struct Hand {
 ///
 /// `ThreadError` at the limit of the system; `seat` is then unused.
 pub(super) fn spawn(ruby: &Ruby, pool: &Arc<Pool>, seat: &Arc<Seat>) -> Result<Thread, Error> {
-    let hand = Hand { pool: Arc::clone(pool), seat: Arc::clone(seat), process: getpid() };
+    let hand = Hand { pool: Arc::clone(pool), seat: Arc::clone(seat), process: Process::current() };
     let hand = Box::into_raw(Box::new(hand));
     pool.status.thread_created();
     let created = protect(|| {
@@ -115,7 +114,10 @@ unsafe extern "C" fn entry(data: *mut c_void) -> VALUE {
 
 impl Drop for Hand {
     fn drop(&mut self) {
-        self.seat.end(&self.pool);
+        // In a forked child the locks may be held by threads that are not there.
+        if !self.process.is_left() {
+            self.seat.end(&self.pool);
+        }
     }
 }
 
@@ -152,7 +154,7 @@ impl Hand {
         let served = catch_unwind(AssertUnwindSafe(|| pool.serve.serve(ruby, request)));
         drop(busy);
         // The application forked and came back in the child, where no I/O thread is.
-        if getpid() != self.process {
+        if self.process.is_left() {
             return Next::Leave;
         }
         match served {

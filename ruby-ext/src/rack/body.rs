@@ -185,7 +185,11 @@ pub(super) fn send_call(
 ) -> Result<(), Failure> {
     let stream = raw::wrapped(ruby, Stream::new(transmission, input))?;
     let ended: Result<Value, Error> = body.funcall(*CALL, (stream,));
-    settle(ruby, ended.map(drop), transmission)
+    settle(ruby, ended.map(drop), transmission)?;
+    if transmission.stop().is_none() {
+        input.keep_file();
+    }
+    Ok(())
 }
 
 /// Calls `callable` with the client's socket; closes the socket if that raises.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use magnus::{Error, Ruby};
 
 use crate::{
-    exchange::{Answer, Gone, HandedSocket, HijackRefused, Push, Response, Wait},
+    exchange::{Answer, Gone, HandedSocket, HijackRefused, Interrupter, Push, Response, Wait},
     gvl::{self, Wake},
 };
 
@@ -82,19 +82,39 @@ impl Client {
         match self.blocked(ruby, Answer::wait_for_socket) {
             Ok(Outcome::Done) => Ok(self.answer.take_socket()?),
             Ok(Outcome::Gone) => Err(HijackRefused("the client is gone").into()),
-            Err(interrupted) => Err(HijackError::Interrupted(interrupted)),
+            Err(interrupted) => {
+                self.answer.refuse_socket();
+                Err(HijackError::Interrupted(interrupted))
+            }
         }
     }
 
-    fn blocked(&self, ruby: &Ruby, wait: fn(&Answer) -> Wait) -> Result<Outcome, Error> {
+    fn blocked(
+        &self,
+        ruby: &Ruby,
+        wait: fn(&Answer, &Interrupter) -> Wait,
+    ) -> Result<Outcome, Error> {
         let interrupter = self.answer.interrupter();
         loop {
+            let wait = || wait(&self.answer, &interrupter);
             let interrupt = || interrupter.interrupt();
-            match gvl::without_gvl(ruby, || wait(&self.answer), Wake::Anywhere(&interrupt))? {
+            match gvl::without_gvl(ruby, wait, Wake::Anywhere(&interrupt))? {
                 Some(Wait::Ready) => return Ok(Outcome::Done),
                 Some(Wait::Gone) => return Ok(Outcome::Gone),
                 Some(Wait::Interrupted) | None => gvl::check_interrupts(ruby)?,
             }
+        }
+    }
+}
+
+/// Lets the client see the end when a bug of ours unwinds this thread: the application's objects
+/// would hold the exchange open until they are collected.
+pub(super) struct LoseOnPanic<'a>(pub(super) &'a Client);
+
+impl Drop for LoseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.answer.lose();
         }
     }
 }
@@ -121,5 +141,29 @@ impl HijackError {
             Self::Refused(refused) => Error::new(ruby.exception_io_error(), refused.to_string()),
             Self::Interrupted(error) => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+    use crate::exchange::{Event, exchange};
+
+    #[test]
+    fn a_panic_ends_the_exchange_of_a_client_that_is_kept() {
+        let (answer, mut reply) = exchange();
+        let client = Client::new(answer);
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let _on_panic = LoseOnPanic(&client);
+            panic!("a bug");
+        }));
+        assert!(unwound.is_err());
+        let event = reply.poll_event(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(event, Poll::Ready(Event::Lost)));
     }
 }

@@ -61,6 +61,8 @@ pub(super) enum Refusal {
          character; remove it"
     )]
     HeaderValue(HeaderName),
+    #[error("cannot send the response: too many headers; return at most {0}")]
+    HeaderCount(usize),
     #[error("cannot send the response: its content-length is not one number of bytes")]
     ContentLength,
     #[error("cannot send the response: the body, of class {0}, has neither each nor call")]

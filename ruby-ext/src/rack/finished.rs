@@ -34,11 +34,19 @@ impl Report {
     }
 }
 
-/// Runs the callbacks, each whatever became of the others; gives what they raised.
-pub(super) fn run(ruby: &Ruby, context: &Context, env: RHash, report: &Report) -> Vec<Failure> {
-    let mut failures = Vec::new();
+/// Runs the callbacks, each whatever became of the others; gives what they raised to `on_failure`,
+/// one by one: kept in a vector, the exceptions would be where the collector does not look.
+pub(super) fn run(
+    ruby: &Ruby,
+    context: &Context,
+    env: RHash,
+    report: &Report,
+    mut on_failure: impl FnMut(Failure),
+) {
     let mut note = |called: Result<Value, Error>| {
-        failures.extend(called.err().map(Failure::from));
+        if let Err(error) = called {
+            on_failure(error.into());
+        }
     };
     if let Some(callbacks) = RArray::from_value(get(env, context.keys.after_reply)) {
         for callback in callbacks {
@@ -47,7 +55,7 @@ pub(super) fn run(ruby: &Ruby, context: &Context, env: RHash, report: &Report) -
     }
     let finished = RArray::from_value(get(env, context.keys.response_finished));
     let Some(callbacks) = finished.filter(|callbacks| !callbacks.is_empty()) else {
-        return failures;
+        return;
     };
     let headers = if report.headers.is_nil() { ruby.hash_new().as_value() } else { report.headers };
     // The last registered is the first called (Rack SPEC 3.0).
@@ -57,7 +65,6 @@ pub(super) fn run(ruby: &Ruby, context: &Context, env: RHash, report: &Report) -
             callback.funcall(*CALL, (env, report.status, headers, report.error))
         }));
     }
-    failures
 }
 
 /// What `env` holds under `key` now; `nil` when it holds nothing.

@@ -19,6 +19,10 @@ use super::failure::{Failure, Refusal};
 /// Longest part of a refused header name that a message repeats, in bytes.
 const SHOWN_NAME_BYTES_MAX: usize = 64;
 
+/// Most headers of a response, counting each value of a name. Far beyond them sending takes a time
+/// that grows with their square, and the map has no room.
+const HEADERS_MAX: usize = 1024;
+
 static TO_ENUM: LazyId = LazyId::new("to_enum");
 static TO_A: LazyId = LazyId::new("to_a");
 
@@ -72,7 +76,7 @@ fn collect(ruby: &Ruby, headers: Value) -> Result<Headers, Error> {
         return Ok(read);
     }
     if let Some(hash) = RHash::from_value(headers) {
-        read.map.reserve(hash.len() + 2);
+        read.map.reserve(hash.len().min(HEADERS_MAX) + 2);
         hash.foreach(|name: Value, value: Value| {
             read.add(name, value)?;
             Ok(ForEach::Continue)
@@ -133,6 +137,9 @@ impl Headers {
     }
 
     fn add_line(&mut self, name: &HeaderName, line: &[u8]) {
+        if self.map.len() >= HEADERS_MAX {
+            return self.refuse(Refusal::HeaderCount(HEADERS_MAX));
+        }
         match HeaderValue::from_bytes(line) {
             Ok(value) => {
                 self.map.append(name.clone(), value);

@@ -5,12 +5,13 @@
 
 mod arguments;
 mod line;
+mod position;
 mod source;
 
 use std::cell::RefCell;
 
 use magnus::{
-    Error, IntoValue, RClass, RModule, RString, Ruby, TryConvert, Value,
+    DataTypeFunctions, Error, IntoValue, RClass, RModule, RString, Ruby, TypedData, Value,
     encoding::EncodingCapable,
     method,
     prelude::*,
@@ -19,7 +20,7 @@ use magnus::{
 };
 
 use self::{
-    arguments::{Whence, end_of_file, enumerator, invalid_argument, non_negative, writable},
+    arguments::{end_of_file, enumerator, non_negative, writable},
     line::{LineFormat, LineReader},
     source::Source,
 };
@@ -30,10 +31,20 @@ use super::{
 use crate::exchange::Body;
 
 /// The class of `rack.input`.
-#[magnus::wrap(class = "Rackrs::Input", free_immediately, size)]
-#[derive(Debug)]
+#[derive(Debug, TypedData)]
+#[magnus(class = "Rackrs::Input", free_immediately, size)]
 pub(super) struct Input {
     state: RefCell<State>,
+    /// Memory of the body that the collector was told of.
+    told_bytes: isize,
+}
+
+impl DataTypeFunctions for Input {
+    fn free(self: Box<Self>) {
+        if self.told_bytes > 0 {
+            raw::adjust_memory_while_freeing(-self.told_bytes);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -41,19 +52,41 @@ struct State {
     source: Source,
     /// May lie beyond the end, as that of a file may.
     position: u64,
+    /// A stream that goes on after the request reads it.
+    is_kept: bool,
 }
 
 impl Input {
-    pub(super) fn new(body: Body) -> Self {
-        Self { state: RefCell::new(State { source: Source::new(body), position: 0 }) }
+    /// An input for `body`. Lets the collector count its memory, as it would that of a String:
+    /// else bodies that nobody reads pile up between its runs.
+    pub(super) fn new(ruby: &Ruby, body: Body) -> Self {
+        let source = Source::new(body);
+        let told_bytes = isize::try_from(source.memory_bytes()).unwrap_or(isize::MAX);
+        if told_bytes > 0 {
+            ruby.gc_adjust_memory_usage(told_bytes);
+        }
+        let state = State { source, position: 0, is_kept: false };
+        Self { state: RefCell::new(state), told_bytes }
     }
 
     /// Closes the temporary file, if there is one, when the request is over. What was read into
     /// memory stays readable, as the body of a small request under Puma does.
     pub(super) fn release_file(&self) {
         let mut state = self.state.borrow_mut();
-        if state.source.is_file() {
+        if state.source.is_file() && !state.is_kept {
             state.source = Source::Closed;
+        }
+    }
+
+    /// Leaves the temporary file open beyond the end of the request, for a stream that goes on.
+    pub(super) fn keep_file(&self) {
+        self.state.borrow_mut().is_kept = true;
+    }
+
+    /// Closes what was kept for a stream, when that is closed.
+    pub(super) fn end_keeping(&self) {
+        if std::mem::take(&mut self.state.borrow_mut().is_kept) {
+            self.release_file();
         }
     }
 
@@ -226,46 +259,6 @@ impl Input {
         byte.map(|byte| raw::binary(ruby, &[byte])).transpose()
     }
 
-    fn rewind(ruby: &Ruby, this: &Self) -> Result<u8, Error> {
-        this.open(ruby)?;
-        this.move_to(0);
-        Ok(0)
-    }
-
-    fn pos(ruby: &Ruby, this: &Self) -> Result<u64, Error> {
-        Ok(this.open(ruby)?.1)
-    }
-
-    fn set_pos(ruby: &Ruby, this: &Self, position: i64) -> Result<i64, Error> {
-        this.open(ruby)?;
-        this.move_to(u64::try_from(position).map_err(|_| invalid_argument(ruby))?);
-        Ok(position)
-    }
-
-    fn seek(ruby: &Ruby, this: Obj<Self>, args: &[Value]) -> Result<u8, Error> {
-        let args = scan_args::<(i64,), (Option<Value>,), (), (), (), ()>(args)?;
-        let (source, position) = this.open(ruby)?;
-        let base = match args.optional.0.map_or(Ok(Whence::Start), Whence::try_convert)? {
-            Whence::Start => 0,
-            Whence::Position => position,
-            Whence::End => source.len(),
-        };
-        let target = base.checked_add_signed(args.required.0);
-        this.move_to(
-            target.filter(|&t| i64::try_from(t).is_ok()).ok_or_else(|| invalid_argument(ruby))?,
-        );
-        Ok(0)
-    }
-
-    fn size(ruby: &Ruby, this: &Self) -> Result<u64, Error> {
-        Ok(this.open(ruby)?.0.len())
-    }
-
-    fn is_at_end(ruby: &Ruby, this: &Self) -> Result<bool, Error> {
-        let (source, position) = this.open(ruby)?;
-        Ok(source.len() <= position)
-    }
-
     fn close(&self) {
         self.state.borrow_mut().source = Source::Closed;
     }
@@ -307,7 +300,7 @@ pub(super) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Input", ruby.class_object())?;
     class.undef_default_alloc_func();
     define_reading(class)?;
-    define_position(class)?;
+    position::define(class)?;
     class.define_method("close", method!(Input::close, 0))?;
     class.define_method("closed?", method!(Input::is_closed, 0))?;
     class.define_method("binmode", method!(Input::itself, 0))?;
@@ -336,16 +329,4 @@ fn define_reading(class: RClass) -> Result<(), Error> {
     class.define_method("getbyte", method!(Input::getbyte, 0))?;
     class.define_method("readbyte", method!(Input::readbyte, 0))?;
     class.define_method("getc", method!(Input::getc, 0))
-}
-
-fn define_position(class: RClass) -> Result<(), Error> {
-    class.define_method("rewind", method!(Input::rewind, 0))?;
-    class.define_method("pos", method!(Input::pos, 0))?;
-    class.define_method("tell", method!(Input::pos, 0))?;
-    class.define_method("pos=", method!(Input::set_pos, 1))?;
-    entry::define(class, c"seek", entry!(Input::seek))?;
-    class.define_method("size", method!(Input::size, 0))?;
-    class.define_method("length", method!(Input::size, 0))?;
-    class.define_method("eof?", method!(Input::is_at_end, 0))?;
-    class.define_method("eof", method!(Input::is_at_end, 0))
 }

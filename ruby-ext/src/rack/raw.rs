@@ -155,6 +155,15 @@ pub(super) fn append(ruby: &Ruby, string: RString, bytes: &[u8]) -> Result<(), E
     .map(drop)
 }
 
+/// Tells the collector of memory that an object of ours gives back as it is freed.
+///
+/// Only for `free` functions: the collector calls them, with the GVL held.
+pub(super) fn adjust_memory_while_freeing(bytes: isize) {
+    // SAFETY: it changes counters of the collector, which it may do during a collection, and
+    // neither allocates nor raises; the GVL is held, as the collector is the caller.
+    unsafe { rb_sys::rb_gc_adjust_memory_usage(bytes as _) };
+}
+
 /// Sets `$_` of the Ruby method that called us.
 pub(super) fn set_last_line(line: Value) -> Result<(), Error> {
     let line = line.as_raw();

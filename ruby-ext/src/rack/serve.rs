@@ -15,7 +15,7 @@ use magnus::{
 
 use super::{
     body::{self, Kind},
-    client::{Client, HijackError, Outcome},
+    client::{Client, HijackError, LoseOnPanic, Outcome},
     context::Context,
     early_hints::EarlyHints,
     env::{self, Facts},
@@ -54,6 +54,7 @@ pub fn serve(
 ) -> Result<(), Error> {
     let Request { head, body, peer, body_wait, answer } = *request;
     let client = Arc::new(Client::new(answer));
+    let _on_panic = LoseOnPanic(&client);
     let turn = Turn { ruby, context, head: &head, client: &client };
     match turn.prepare(body, &peer, body_wait) {
         Ok((env, input)) => turn.run(app, env, input),
@@ -86,7 +87,7 @@ impl Turn<'_> {
     ) -> Result<(RHash, Obj<Input>), Error> {
         let ruby = self.ruby;
         let body_bytes = body.len();
-        let input = raw::wrapped(ruby, Input::new(body))?;
+        let input = raw::wrapped(ruby, Input::new(ruby, body))?;
         let hijack = raw::wrapped(ruby, Hijack::new(self.client))?;
         // A client of HTTP/1.0 would take a 103 for the response.
         let can_hint = self.context.early_hints && self.head.version == Version::HTTP_11;
@@ -117,10 +118,10 @@ impl Turn<'_> {
             Err(error) => self.on_failure(error.into(), &mut report),
         };
         input.release_file();
-        for failure in finished::run(self.ruby, self.context, env, &report) {
+        finished::run(self.ruby, self.context, env, &report, |failure| {
             self.log(&failure);
-            jump = jump.or_else(|| failure.into_jump());
-        }
+            jump = jump.take().or_else(|| failure.into_jump());
+        });
         jump.map_or(Ok(()), Err)
     }
 

@@ -95,13 +95,14 @@ impl Stream {
         Ok(())
     }
 
-    fn close(&self) {
-        self.close_read();
-        self.close_write();
+    fn close(ruby: &Ruby, this: &Self) {
+        Self::close_read(ruby, this);
+        this.close_write();
     }
 
-    fn close_read(&self) {
-        self.is_read_closed.store(true, Ordering::Relaxed);
+    fn close_read(ruby: &Ruby, this: &Self) {
+        this.is_read_closed.store(true, Ordering::Relaxed);
+        ruby.get_inner(this.input).end_keeping();
     }
 
     fn close_write(&self) {

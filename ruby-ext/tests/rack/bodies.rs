@@ -262,6 +262,20 @@ fn streams(world: &World<'_>) {
     }] }";
     assert_eq!(world.get(threaded).body, b"late");
     assert!(world.eval::<bool>("$thread.value"));
+    // It may read what is left of a large body then.
+    let mut upload = post(b"");
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, b"abcdef").unwrap();
+    *upload.body_mut() = rackrs_ruby::exchange::Body::File { file, len: 6 };
+    let late = "->(env) { $input = env['rack.input']; [200, {}, ->(s) {
+        s << s.read(2)
+        $go = Queue.new
+        env['rack.after_reply'] << -> { $go << true; $thread.join }
+        $thread = Thread.new { $go.pop; s << s.read; s.close }
+    }] }";
+    let received = world.send(&world.context, late, upload, Client::Reads);
+    assert_eq!(String::from_utf8_lossy(&received.body), "abcdef");
+    assert!(world.eval::<bool>("$input.closed?"));
     let closed = "->(env) { [200, {}, ->(s) {
         s.close
         begin; s << 'x'; rescue IOError => e; $error = e.message; end

@@ -127,7 +127,9 @@ fn values(world: &World<'_>) {
         ],
     );
     capture(world, request("OPTIONS", "*"), Scheme::Http);
-    expect(world, &[("PATH_INFO", "\"*\""), ("REQUEST_URI", "\"*\"")]);
+    // Rack 2 wants a slash there, or nothing.
+    let path = if world.rack.major < 3 { "\"\"" } else { "\"*\"" };
+    expect(world, &[("PATH_INFO", path), ("REQUEST_URI", "\"*\"")]);
 }
 
 fn encodings(world: &World<'_>) {

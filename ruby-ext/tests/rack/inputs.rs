@@ -12,6 +12,7 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
+    ("input: the collector knows its memory", counted),
     ("input: the same as a file", same_as_file),
     ("input: a large file", large),
     ("input: the rest of IO", rest),
@@ -204,4 +205,15 @@ fn release(world: &World<'_>) {
     let body = file_body(&Bytes::from_static(b"abc"));
     world.serve(&world.context, &loaded, (head, body, Scheme::Http), Client::Reads);
     assert!(world.eval::<bool>("$input.closed?"));
+}
+
+/// Bodies that nobody reads must make the collector run, as Strings would.
+fn counted(world: &World<'_>) {
+    const BYTES: usize = 1 << 20;
+    static BODY: [u8; BYTES] = [b'x'; BYTES];
+    world.eval::<Value>("GC.start; GC.disable; $before = GC.stat(:malloc_increase_bytes)");
+    world.send(&world.context, "->(env) { [200, {}, []] }", post(&BODY), Client::Reads);
+    let increase: usize = world.eval("GC.stat(:malloc_increase_bytes) - $before");
+    world.eval::<Value>("GC.enable; GC.start");
+    assert!(increase >= BYTES, "{increase}");
 }

@@ -1,22 +1,21 @@
-//! Runs the cases whose names contain what was asked for, and reports like the usual harness.
+//! Runs the cases that were asked for, and reports like the usual harness.
 
 use std::{panic::catch_unwind, process::ExitCode};
+
+use crate::request::Request;
 
 /// A named test.
 pub(crate) type Case = (&'static str, fn());
 
 pub(crate) fn main(arguments: &[String], groups: &[&[Case]]) -> ExitCode {
-    if arguments.iter().any(|argument| argument == "--list") {
-        groups.iter().copied().flatten().for_each(|(name, _)| println!("{name}: test"));
+    let request = Request::new(arguments);
+    let cases = groups.iter().copied().flatten().filter(|(name, _)| request.wants(name));
+    if request.list {
+        cases.for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    let wanted: Vec<&String> =
-        arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let chosen = groups.iter().copied().flatten().filter(|(name, _)| {
-        wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()))
-    });
     let (mut passed, mut failed) = (0, Vec::new());
-    for (name, case) in chosen {
+    for (name, case) in cases {
         let outcome = catch_unwind(case);
         println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
         match outcome {

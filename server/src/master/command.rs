@@ -6,6 +6,8 @@ use nix::{libc, sys::signal::Signal};
 use rackrs_sys::signals;
 use tokio::signal::unix::{self, SignalKind, signal};
 
+use crate::config::Config;
+
 /// One order to the master. The master's loop handles every variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -102,18 +104,25 @@ impl Commands {
     /// Signals that were held, here or by whoever started us, arrive from now on.
     ///
     /// A terminal's window size changes (WINCH) are heard only by a daemon, and a HUP that the
-    /// starter set to be ignored (nohup) stays ignored.
+    /// starter set to be ignored (nohup) stays ignored; without log files a HUP stops, as in Puma.
     ///
     /// # Errors
     ///
     /// When the kernel refuses a handler.
-    pub(crate) fn listen(daemon: bool) -> io::Result<Self> {
+    pub(crate) fn listen(config: &Config) -> io::Result<Self> {
         let mut sources = Vec::with_capacity(BINDINGS.len());
         for (number, command) in BINDINGS {
             let unheard = match number {
-                libc::SIGWINCH => !daemon,
+                libc::SIGWINCH => !config.daemon,
                 libc::SIGHUP => signals::is_ignored(Signal::SIGHUP)?,
                 _ => false,
+            };
+            // Puma: "reopen stdout_redirect files, else stop".
+            let command = match number {
+                libc::SIGHUP if !config.redirect.is_wanted() => {
+                    Command::Stop { ending: StopEnding::Success }
+                }
+                _ => command,
             };
             if !unheard {
                 sources.push((signal(SignalKind::from_raw(number))?, command));

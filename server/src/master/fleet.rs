@@ -182,15 +182,7 @@ impl Fleet {
         let was_ready = self.mold_ready();
         let was_killed = matches!(self.mold.state(), mold_state::State::Killing { .. });
         self.tell_mold(mold_state::Event::Exited, now, actions);
-        // A fork that the dead mold was asked for will not come.
-        for number in 0..self.count() {
-            if matches!(
-                self.slots[usize::from(number)].state(),
-                slot::State::Forking { .. } | slot::State::Unwanted { .. }
-            ) {
-                self.tell(number, slot::Event::Lost, now, actions);
-            }
-        }
+        // Of a fork that the mold was asked for, the closing of its channel tells.
         if self.stage == Stage::Starting && !was_ready {
             let failure = if was_killed {
                 let reason = "cannot load the application: it took longer than --load-timeout \
@@ -280,7 +272,7 @@ impl Fleet {
     }
 
     fn mold_ready(&self) -> bool {
-        self.mold.state() == mold_state::State::Ready
+        matches!(self.mold.state(), mold_state::State::Ready { .. })
     }
 
     fn count(&self) -> u16 {

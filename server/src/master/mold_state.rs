@@ -9,8 +9,8 @@ pub(crate) enum State {
     Absent { until: Instant, failures: u32 },
     /// It boots Ruby and loads the application.
     Loading { deadline: Instant, failures: u32 },
-    /// It forks on request.
-    Ready,
+    /// It forks on request, since `since`.
+    Ready { since: Instant, failures: u32 },
     /// Sent SIGKILL; only its exit is awaited. `failures` as they will be then.
     Killing { failures: u32 },
     /// Its channel was closed because the master stops; it leaves by itself.
@@ -52,7 +52,9 @@ pub(crate) struct Limits {
     pub(crate) leave: Duration,
 }
 
-/// Delay before a mold that died is started again; doubles with each failure in a row.
+/// A mold that ends sooner after it was ready counts as a failure.
+const STEADY_AFTER: Duration = Duration::from_secs(5);
+/// Delay before a mold that failed again is started; doubles with each further failure in a row.
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 /// The delay stops doubling here.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -80,7 +82,7 @@ impl MoldState {
         match self.state {
             State::Absent { until, .. } => Some(until),
             State::Loading { deadline, .. } | State::Leaving { deadline } => Some(deadline),
-            State::Ready | State::Killing { .. } | State::Gone => None,
+            State::Ready { .. } | State::Killing { .. } | State::Gone => None,
         }
     }
 
@@ -94,17 +96,20 @@ impl MoldState {
                 (S::Loading { deadline, failures }, Some(Action::Spawn))
             }
             (S::Absent { .. }, E::StopRequested) => (S::Gone, None),
-            (S::Loading { .. }, E::Loaded) => (S::Ready, None),
+            (S::Loading { failures, .. }, E::Loaded) => (S::Ready { since: now, failures }, None),
             (S::Loading { deadline, failures }, E::Tick) if deadline <= now => {
                 (S::Killing { failures: failures + 1 }, Some(Action::Kill))
             }
             (S::Loading { failures, .. }, E::Exited) => (absent(failures + 1, now), None),
-            (S::Ready, E::Exited) => (absent(0, now), None),
+            (S::Ready { since, failures }, E::Exited) => {
+                let failures = if now < since + STEADY_AFTER { failures + 1 } else { 0 };
+                (absent(failures, now), None)
+            }
             // A mold that still loads is not listening: it is ended, not dismissed.
             (S::Loading { .. }, E::StopRequested) => {
                 (S::Leaving { deadline: now }, Some(Action::Kill))
             }
-            (S::Ready, E::StopRequested) => leaving,
+            (S::Ready { .. }, E::StopRequested) => leaving,
             (S::Killing { failures }, E::Exited) => (absent(failures, now), None),
             (S::Killing { .. }, E::StopRequested) => (S::Leaving { deadline: now }, None),
             (S::Leaving { deadline }, E::Tick) if deadline <= now => {
@@ -120,8 +125,8 @@ impl MoldState {
 
 fn absent(failures: u32, now: Instant) -> State {
     let delay = match failures {
-        0 => Duration::ZERO,
-        more => BACKOFF_MIN.saturating_mul(1 << (more - 1).min(16)).min(BACKOFF_MAX),
+        0 | 1 => Duration::ZERO,
+        more => BACKOFF_MIN.saturating_mul(1 << (more - 2).min(16)).min(BACKOFF_MAX),
     };
     State::Absent { until: now + delay, failures }
 }
@@ -136,7 +141,7 @@ mod tests {
         [
             State::Absent { until: now, failures: 1 },
             State::Loading { deadline: now, failures: 1 },
-            State::Ready,
+            State::Ready { since: now, failures: 0 },
             State::Killing { failures: 2 },
             State::Leaving { deadline: now },
             State::Gone,
@@ -155,8 +160,8 @@ mod tests {
                     assert_ne!(action, Some(Action::Spawn), "{case}");
                     assert!(matches!(mold.state, State::Gone | State::Leaving { .. }), "{case}");
                 }
-                if state == State::Ready && event == Event::Loaded {
-                    assert_eq!((mold.state, action), (State::Ready, None), "{case}");
+                if matches!(state, State::Ready { .. }) && event == Event::Loaded {
+                    assert_eq!((mold.state, action), (state, None), "{case}");
                 }
             }
         }
@@ -174,11 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mold_that_dies_ready_is_back_at_once_and_one_that_fails_waits() {
+    fn a_mold_that_dies_is_back_at_once_and_one_that_keeps_dying_waits() {
         let now = Instant::now();
-        let mut mold = MoldState { state: State::Ready, limits: LIMITS };
+        let mut mold =
+            MoldState { state: State::Ready { since: now, failures: 0 }, limits: LIMITS };
         mold.on(Event::Exited, now);
         assert_eq!(mold.on(Event::Tick, now), Some(Action::Spawn));
+        mold.on(Event::Loaded, now);
         mold.on(Event::Exited, now);
         assert_eq!(mold.on(Event::Tick, now), None);
         assert_eq!(mold.on(Event::Tick, now + BACKOFF_MIN), Some(Action::Spawn));

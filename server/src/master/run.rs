@@ -1,22 +1,15 @@
 //! The master's loop: one queue of events, a pure decision, and the one place of effects.
 
-use std::{
-    ffi::OsString,
-    ops::ControlFlow,
-    os::fd::{AsFd, BorrowedFd},
-    time::Instant,
-};
+use std::{ffi::OsString, ops::ControlFlow, time::Instant};
 
-use rackrs_sys::{
-    listen::Listener,
-    process::{self, Exit},
-};
+use rackrs_sys::process::{self, Exit};
 use tokio::{sync::mpsc, time};
 
 use super::{
     children::{ChildError, Children, Ended, Report},
     command::{Command, Commands, StopEnding},
     fleet::{Action, Event, Fleet, Limits, Outcome},
+    listeners::Listeners,
     slot::{self, KillReason},
 };
 use crate::{
@@ -58,7 +51,7 @@ pub(super) struct Start {
 /// The master while it runs.
 pub(super) struct Master<'a, A> {
     config: &'a Config,
-    listeners: &'a [Listener],
+    listeners: Listeners,
     events: &'a Events,
     announce: A,
     fleet: Fleet,
@@ -72,7 +65,7 @@ pub(super) struct Master<'a, A> {
 impl<'a, A: Announce> Master<'a, A> {
     pub(super) fn new(
         config: &'a Config,
-        listeners: &'a [Listener],
+        listeners: Listeners,
         events: &'a Events,
         announce: A,
         start: Start,
@@ -125,6 +118,7 @@ impl<'a, A: Announce> Master<'a, A> {
                 }
                 self.ending = ending;
                 self.events.stopping();
+                self.listeners.close();
                 self.apply(Event::StopGracefully)
             }
             Command::Reap => self.reap(),
@@ -309,9 +303,7 @@ impl<'a, A: Announce> Master<'a, A> {
 
     fn spawn_mold(&mut self) -> ControlFlow<Outcome> {
         self.events.loading();
-        let listeners: Vec<BorrowedFd<'_>> =
-            self.listeners.iter().map(|listener| listener.fd.as_fd()).collect();
-        match self.children.spawn_mold(self.config, &listeners) {
+        match self.children.spawn_mold(self.config, &self.listeners.descriptors()) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 let failure = Failure { reason: crate::telemetry::chain(&error), status: EX_OSERR };

@@ -5,7 +5,6 @@ use std::{ffi::OsString, io, mem};
 use rackrs_sys::{
     daemon::ReadyNotifier,
     limits,
-    listen::{self, BindError, Listener, ResolveError},
     pid_file::{Claim, PidFile, PidFileError},
     process,
     streams::{self, Existing, Stream, StreamError},
@@ -15,10 +14,11 @@ use tokio::task::LocalSet;
 use super::{
     command::{self, Commands, StopEnding},
     fleet::Outcome,
+    listeners::{ListenError, Listeners},
     run::{Announce, Announced, LoopEnd, Master, Start},
 };
 use crate::{
-    config::{Bind, Config, UnixOptions},
+    config::Config,
     telemetry::{self, chain, events::Events},
     wire::Failure,
 };
@@ -48,10 +48,7 @@ pub enum StartError {
     PidFile(#[from] PidFileError),
     /// An address that cannot be listened on.
     #[error(transparent)]
-    Bind(#[from] BindError),
-    /// A host name without an address.
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
+    Listen(#[from] ListenError),
     /// A log file that cannot be opened.
     #[error(transparent)]
     Stream(#[from] StreamError),
@@ -69,8 +66,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::PidFile(error) => error.exit_code(),
-            Self::Bind(error) => error.exit_code(),
-            Self::Resolve(error) => error.exit_code(),
+            Self::Listen(error) => error.exit_code(),
             Self::Stream(error) => error.exit_code(),
             Self::Prepare(_) => EX_OSERR,
             Self::Failed(failure) => failure.status,
@@ -123,13 +119,13 @@ fn start(
         events.error(&error);
     }
     let listeners = Listeners::open(config)?;
-    for listener in &listeners.0 {
-        events.listening(&listener.address);
+    for address in listeners.addresses() {
+        events.listening(address);
     }
     let pid_file = PidFileStage::Claimed(claim);
     let announcement = Announcement { config, events, pid_file, notifier };
     let start = Start { program, workers: config.workers.max(1) };
-    let end = run(config, &listeners.0, events, announcement, start)?;
+    let end = run(config, listeners, events, announcement, start)?;
     match end.outcome {
         Outcome::Stopped => Ok(end.ending),
         Outcome::FailedToStart(failure) => Err(StartError::Failed(failure)),
@@ -142,7 +138,8 @@ pub fn check(config: &Config, program: OsString) -> Ending {
     let events = Events::new(config);
     let mut loaded = false;
     let start = Start { program, workers: 0 };
-    let error = match run(config, &[], &events, Check { loaded: &mut loaded }, start) {
+    let error = match run(config, Listeners::none(), &events, Check { loaded: &mut loaded }, start)
+    {
         Ok(LoopEnd { outcome: Outcome::Stopped, .. }) if loaded => {
             events.checked();
             return Ending::Status(0);
@@ -160,7 +157,7 @@ pub fn check(config: &Config, program: OsString) -> Ending {
 /// Runs the master's loop in a runtime of its own, which has one thread: this one.
 fn run<A: Announce>(
     config: &Config,
-    listeners: &[Listener],
+    listeners: Listeners,
     events: &Events,
     announce: A,
     start: Start,
@@ -171,7 +168,7 @@ fn run<A: Announce>(
         .build()
         .map_err(StartError::Prepare)?;
     LocalSet::new().block_on(&runtime, async {
-        let commands = Commands::listen(config.daemon).map_err(StartError::Prepare)?;
+        let commands = Commands::listen(config).map_err(StartError::Prepare)?;
         Ok(Master::new(config, listeners, events, announce, start).run(commands).await)
     })
 }
@@ -185,42 +182,6 @@ fn redirect(config: &Config) -> Result<(), StreamError> {
         streams::redirect(Stream::Error, path, existing)?;
     }
     Ok(())
-}
-
-/// The open listeners. Dropping them unlinks the socket files that are still ours.
-struct Listeners(Vec<Listener>);
-
-impl Listeners {
-    fn open(config: &Config) -> Result<Self, StartError> {
-        let mut open = Self(Vec::with_capacity(config.binds.len()));
-        for bind in &config.binds {
-            match bind {
-                Bind::Tcp { host, port, backlog } => {
-                    for address in listen::resolve(host, *port)? {
-                        open.0.push(listen::bind_tcp(address, *backlog)?);
-                    }
-                }
-                Bind::Unix { path, options } => {
-                    let UnixOptions { umask, mode, backlog } = *options;
-                    open.0.push(listen::bind_unix(path, umask, mode, backlog)?);
-                }
-                Bind::Abstract { name, backlog } => {
-                    open.0.push(listen::bind_abstract(name, *backlog)?);
-                }
-            }
-        }
-        Ok(open)
-    }
-}
-
-impl Drop for Listeners {
-    fn drop(&mut self) {
-        for listener in &self.0 {
-            if let Err(error) = listen::unlink_unix(listener) {
-                telemetry::events::complain(&chain(&error));
-            }
-        }
-    }
 }
 
 /// The pid file on its way.

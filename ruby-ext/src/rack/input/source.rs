@@ -40,6 +40,14 @@ impl Source {
         matches!(self, Self::File { .. })
     }
 
+    /// How much memory it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Memory(bytes) => bytes.len(),
+            Self::Closed | Self::File { .. } => 0,
+        }
+    }
+
     /// Length in bytes.
     pub(super) fn len(&self) -> u64 {
         match self {

@@ -12,7 +12,7 @@ use super::{echo, get, headers, respond, run, run_with_threads, serving};
 
 /// Waits for the socket on a thread of its own, and speaks on it until the client ends.
 fn converse(answer: &Answer) {
-    assert_eq!(answer.wait_for_socket(), Wait::Ready);
+    assert_eq!(answer.wait_for_socket(&answer.interrupter()), Wait::Ready);
     let HandedSocket { fd, leftover } = answer.take_socket().unwrap();
     let mut stream = UnixStream::from(fd);
     stream.set_nonblocking(false).unwrap();

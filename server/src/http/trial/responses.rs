@@ -213,8 +213,9 @@ fn a_stream_waits_for_a_slow_client_and_holds_little() {
 /// Asks for room without blocking the thread, which is the I/O thread here.
 async fn wait_for_room(answer: &Answer) {
     loop {
-        answer.interrupter().interrupt();
-        match answer.wait_for_room() {
+        let interrupter = answer.interrupter();
+        interrupter.interrupt();
+        match answer.wait_for_room(&interrupter) {
             Wait::Ready => return,
             Wait::Gone => panic!("the client is there"),
             Wait::Interrupted => tokio::time::sleep(Duration::from_millis(1)).await,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderMap, StatusCode, Version,
-    header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
     request::Parts,
 };
 use magnus::{
@@ -226,6 +226,10 @@ impl Turn<'_> {
             return self.respond(status, headers.map, whole);
         }
         let mut headers = headers;
+        if headers.declared_bytes.is_some_and(|declared| declared < bytes) {
+            // What is beyond is never sent, and a client that counts otherwise must not wait.
+            headers.map.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if headers.declared_bytes.is_none() && !headers.is_chunked {
             headers.declared_bytes = Some(bytes);
             headers.map.insert(CONTENT_LENGTH, HeaderValue::from(bytes));

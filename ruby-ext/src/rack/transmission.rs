@@ -7,7 +7,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONNECTION, HeaderValue},
+};
 use magnus::{Error, Ruby};
 
 use super::{
@@ -172,6 +175,9 @@ impl State {
                 self.held = Some(piece);
                 return Ok(Push::Taken);
             }
+        }
+        if is_too_long && let Some(head) = &mut self.head {
+            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.start(client)?;
         let push = client.offer(piece);

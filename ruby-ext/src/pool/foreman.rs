@@ -9,7 +9,10 @@ use super::{
     hand::{self, Seat},
     plan::{Counts, Limits, Phase, Step},
 };
-use crate::{exception::Exception, gvl::check_interrupts};
+use crate::{
+    exception::{Exception, Kind},
+    gvl::check_interrupts,
+};
 
 /// The threads of a pool by their seat; a free seat is taken before a new one.
 struct Crew<'a> {
@@ -28,13 +31,18 @@ pub(super) fn run(ruby: &Ruby, pool: &Arc<Pool>) -> Result<PoolEnd, Error> {
     let mut phase = Phase::Serving;
     loop {
         check_interrupts(ruby)?;
-        crew.free_seats();
+        crew.free_seats()?;
         let (next, step) = phase.next(crew.counts(), limits, Instant::now());
         phase = next;
         match step {
             Step::Spawn => {
                 if let Err(error) = crew.spawn(ruby) {
-                    pool.serve.stray(ruby, &Exception::read(ruby, &error));
+                    let exception = Exception::read(ruby, &error);
+                    if exception.kind != Kind::Raise {
+                        // Not the thread's: a signal, or `exit` in a trap, was delivered meanwhile.
+                        return Err(error);
+                    }
+                    pool.serve.stray(ruby, &exception);
                     // The thread that failed has rung.
                     pool.bell.hush();
                     pool.bell.hear(ruby, SPAWN_RETRY)?;
@@ -46,7 +54,7 @@ pub(super) fn run(ruby: &Ruby, pool: &Arc<Pool>) -> Result<PoolEnd, Error> {
                 }
             }
             Step::AwaitBell(patience) => pool.bell.hear(ruby, patience)?,
-            Step::Kill => crew.kill(),
+            Step::Kill => crew.kill()?,
             Step::End(end) => return Ok(end),
         }
     }
@@ -66,18 +74,26 @@ impl Crew<'_> {
     }
 
     /// Forgets threads that have ended; ends the seats of those that never began.
-    fn free_seats(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// What Ruby delivered to this thread meanwhile; so also below.
+    fn free_seats(&mut self) -> Result<(), Error> {
         for number in 0..self.seats.len() {
             let Some(seat) = &self.seats[number] else { continue };
-            if !seat.has_ended() && self.thread(number).is_some_and(is_dead) {
+            if !seat.has_ended()
+                && let Some(thread) = self.thread(number)
+                && !thread.funcall::<_, _, bool>("alive?", ())?
+            {
                 seat.end(self.pool);
             }
             if seat.has_ended() {
                 self.seats[number] = None;
                 // A hash of integers that nobody else has can be changed.
-                drop(self.threads.delete::<_, Value>(number));
+                self.threads.delete::<_, Value>(number)?;
             }
         }
+        Ok(())
     }
 
     fn spawn(&mut self, ruby: &Ruby) -> Result<(), Error> {
@@ -90,28 +106,23 @@ impl Crew<'_> {
         self.seats[number] = Some(seat);
         self.threads.aset(number, thread)?;
         // Exceptions are reported by us; Ruby would print them once more.
-        let quiet: Result<Value, Error> = thread.funcall("report_on_exception=", (false,));
+        let _: Value = thread.funcall("report_on_exception=", (false,))?;
         let name = format!("rackrs srv {:03}", number + 1);
-        let named: Result<Value, Error> = thread.funcall("name=", (name,));
-        // A thread without its name serves as well.
-        drop((quiet, named));
+        let _: Value = thread.funcall("name=", (name,))?;
         Ok(())
     }
 
-    fn kill(&self) {
+    fn kill(&self) -> Result<(), Error> {
         for number in 0..self.seats.len() {
             if let Some(thread) = self.thread(number) {
-                // One that is dead already cannot be killed, which is as good.
-                drop(thread.kill());
+                // To a dead one it does nothing.
+                thread.kill()?;
             }
         }
+        Ok(())
     }
 
     fn thread(&self, number: usize) -> Option<Thread> {
         self.threads.get(number).and_then(Thread::from_value)
     }
-}
-
-fn is_dead(thread: Thread) -> bool {
-    matches!(thread.funcall::<_, _, bool>("alive?", ()), Ok(false))
 }

@@ -14,7 +14,6 @@ mod application;
 mod check;
 mod connection;
 mod counters;
-mod dechunk;
 mod drain;
 mod file_body;
 mod host;

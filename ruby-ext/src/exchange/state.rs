@@ -18,7 +18,8 @@ use super::process::Process;
 pub struct Response {
     /// The status code.
     pub status: StatusCode,
-    /// Headers, checked: no CR, LF or NUL, no `rack.*` name.
+    /// Headers, checked: no CR, LF or NUL, no `rack.*` name; no `transfer-encoding` unless the body
+    /// is [`ResponseBody::Hijack`].
     pub headers: HeaderMap,
     /// The body.
     pub body: ResponseBody,

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
@@ -11,10 +10,9 @@ use http::{
 use rackrs_ruby::exchange::{Reply, Response, ResponseBody};
 
 use super::{
-    dechunk::Dechunker,
     file_body::FileBody,
     link::{Link, Takeover},
-    outgoing::{Coded, Length, Outgoing, Source},
+    outgoing::{Length, Outgoing, Source},
     refusal::Refusal,
     reply_head,
 };
@@ -57,15 +55,15 @@ pub(super) fn settle(link: &Rc<Link>, asked: Asked, response: Response, reply: R
         tracing::error!(%status, "the application answered with an interim status");
         return Settled::Send(refuse(link, Refusal::NO_ANSWER));
     }
-    let framing = Framing::taken_from(&mut headers);
+    let declared = declared_length(&mut headers);
     let (source, length) = if asked.head_only || !may_have_body(status) {
         // Dropping the reply tells a streaming application that nobody reads.
-        if asked.head_only && framing == Framing::None && may_have_body(status) {
+        if asked.head_only && declared.is_none() && may_have_body(status) {
             declare_known_length(&mut headers, &body);
         }
         (Source::Over, Length::Exact(0))
     } else {
-        open(body, reply, framing)
+        open(body, reply, declared)
     };
     let self_delimiting = length != Length::Unknown;
     if let Length::Exact(length) = length
@@ -101,36 +99,21 @@ fn start(
     response
 }
 
-/// How the application says its body is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    /// It says nothing.
-    None,
-    /// `content-length`, left in the headers.
-    Length(u64),
-    /// `transfer-encoding`, which wins (RFC 9112 section 6.3) and was taken out: coding is our
-    /// part of the work.
-    Coded,
-}
-
-impl Framing {
-    fn taken_from(headers: &mut HeaderMap) -> Self {
-        if headers.remove(TRANSFER_ENCODING).is_some() {
-            headers.remove(CONTENT_LENGTH);
-            return Self::Coded;
+/// The length that the application declares. A `transfer-encoding`, which it must not send, is
+/// taken out: framing is our part of the work.
+fn declared_length(headers: &mut HeaderMap) -> Option<u64> {
+    headers.remove(TRANSFER_ENCODING);
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let first = lengths.next()?;
+    match parse_length(first) {
+        Some(length) if lengths.all(|other| other == first) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            Some(length)
         }
-        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-        let Some(first) = lengths.next() else { return Self::None };
-        match parse_length(first) {
-            Some(length) if lengths.all(|other| other == first) => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-                Self::Length(length)
-            }
-            _ => {
-                tracing::warn!("a response has a content-length that is no number; it is not sent");
-                headers.remove(CONTENT_LENGTH);
-                Self::None
-            }
+        _ => {
+            tracing::warn!("a response has a content-length that is no number; it is not sent");
+            headers.remove(CONTENT_LENGTH);
+            None
         }
     }
 }
@@ -141,43 +124,25 @@ fn parse_length(value: &HeaderValue) -> Option<u64> {
     if digits { text.parse().ok() } else { None }
 }
 
-fn open(body: ResponseBody, reply: Reply, framing: Framing) -> (Source, Length) {
+fn open(body: ResponseBody, reply: Reply, declared: Option<u64>) -> (Source, Length) {
     let (source, known) = match body {
         ResponseBody::Whole(bytes) => {
-            let bytes = if framing == Framing::Coded { decode(bytes) } else { bytes };
             let length = bytes.len() as u64;
             (Source::Whole(bytes), Some(length))
         }
         ResponseBody::File { file, len } => (Source::File(FileBody::new(file, len)), Some(len)),
-        ResponseBody::Stream if framing == Framing::Coded => {
-            (Source::Coded(Box::new(Coded::new(reply.into_body()))), None)
-        }
         ResponseBody::Stream | ResponseBody::Hijack => (Source::Stream(reply.into_body()), None),
     };
-    let length = match (framing, known) {
-        (Framing::Length(declared), Some(known)) if declared != known => {
+    let length = match (declared, known) {
+        (Some(declared), Some(known)) if declared != known => {
             tracing::warn!(declared, known, "a response's content-length is not that of its body");
             Length::Declared(declared)
         }
         (_, Some(known)) => Length::Exact(known),
-        (Framing::Length(declared), None) => Length::Declared(declared),
-        (Framing::None | Framing::Coded, None) => Length::Unknown,
+        (Some(declared), None) => Length::Declared(declared),
+        (None, None) => Length::Unknown,
     };
     (source, length)
-}
-
-/// Undoes the application's chunked coding, if there really is one.
-fn decode(bytes: Bytes) -> Bytes {
-    let mut decoder = Dechunker::default();
-    let mut data = BytesMut::with_capacity(bytes.len());
-    let mut keep = |piece: Bytes| data.extend_from_slice(&piece);
-    match decoder.push(bytes.clone(), &mut keep).and_then(|()| decoder.finish(&mut keep)) {
-        Ok(()) => data.freeze(),
-        Err(error) => {
-            tracing::warn!(%error, "the body is sent as it is");
-            bytes
-        }
-    }
 }
 
 /// The answer to a HEAD has the length that a GET would have had.

@@ -3,7 +3,6 @@
 //! It never gives more than the declared length, and when it gives less, the connection ends.
 
 use std::{
-    collections::VecDeque,
     io,
     pin::Pin,
     rc::Rc,
@@ -14,11 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use rackrs_ruby::exchange::{Aborted, ReplyBody};
 
-use super::{
-    dechunk::{Dechunker, Malformed},
-    file_body::FileBody,
-    link::Link,
-};
+use super::{file_body::FileBody, link::Link};
 
 /// A body that cannot be sent to its end; hyper drops the connection.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +29,6 @@ pub(super) enum BodyError {
         "cannot finish a response: its body is {missing} bytes shorter than its content-length"
     )]
     Short { missing: u64 },
-    /// The application's own chunked coding is broken.
-    #[error("cannot finish a response: its chunks are broken")]
-    Malformed(#[source] Malformed),
 }
 
 /// Where the bytes come from.
@@ -47,44 +39,6 @@ pub(super) enum Source {
     Whole(Bytes),
     File(FileBody),
     Stream(ReplyBody),
-    /// A stream that the application coded as chunked itself.
-    Coded(Box<Coded>),
-}
-
-/// A stream to be decoded.
-#[derive(Debug)]
-pub(super) struct Coded {
-    body: ReplyBody,
-    decoder: Dechunker,
-    ready: VecDeque<Bytes>,
-}
-
-impl Coded {
-    pub(super) fn new(body: ReplyBody) -> Self {
-        Self { body, decoder: Dechunker::default(), ready: VecDeque::new() }
-    }
-
-    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        loop {
-            if let Some(chunk) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(chunk)));
-            }
-            let decoded = match ready!(self.body.poll_chunk(context)) {
-                Some(Ok(chunk)) => self.decoder.push(chunk, &mut |data| self.ready.push_back(data)),
-                Some(Err(aborted)) => return Poll::Ready(Some(Err(BodyError::Aborted(aborted)))),
-                None => {
-                    let finished = self.decoder.finish(&mut |data| self.ready.push_back(data));
-                    if finished.is_ok() && self.ready.is_empty() {
-                        return Poll::Ready(None);
-                    }
-                    finished
-                }
-            };
-            if let Err(malformed) = decoded {
-                return Poll::Ready(Some(Err(BodyError::Malformed(malformed))));
-            }
-        }
-    }
 }
 
 /// A response body.
@@ -128,7 +82,6 @@ impl Outgoing {
             Source::Stream(body) => body
                 .poll_chunk(context)
                 .map(|item| item.map(|chunk| chunk.map_err(BodyError::Aborted))),
-            Source::Coded(coded) => coded.poll_chunk(context),
         }
     }
 
@@ -197,7 +150,7 @@ impl Body for Outgoing {
             Source::Over => true,
             Source::Whole(bytes) => bytes.is_empty(),
             Source::File(file) => file.is_over(),
-            Source::Stream(_) | Source::Coded(_) => false,
+            Source::Stream(_) => false,
         };
         over && self.failure.is_none() && self.missing() == 0
     }

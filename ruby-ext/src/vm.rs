@@ -154,11 +154,17 @@ impl Vm {
                 // A refusal shows in `yjit()`, and the program runs without it all the same.
                 drop(module.funcall::<_, _, Value>("enable", ()));
             }
-            None if boot::yjit_enables_late() => {
-                self.ruby.warning("Ruby was built without YJIT; --yjit is ignored");
-            }
+            None if boot::yjit_enables_late() => self.warn_of_missing_yjit(),
             Some(_) | None => {}
         }
+    }
+
+    /// Older Rubies say it themselves when they read the option.
+    fn warn_of_missing_yjit(&self) {
+        // By `Kernel#warn`, which all but `-W0` lets through; `rb_warning` speaks under `-w` only.
+        let text = "warning: Ruby was built without YJIT; the application runs without it";
+        // A warning that cannot be written is no reason not to serve.
+        drop(self.ruby.module_kernel().funcall::<_, _, Value>("warn", (text,)));
     }
 
     fn yjit_module(&self) -> Option<RModule> {

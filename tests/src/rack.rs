@@ -3,6 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::{root, tidy::files};
@@ -10,7 +11,7 @@ use crate::{root, tidy::files};
 /// A Rack to test with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RackVersion {
-    /// The machine's own: Rack 2.2 on Debian 12.
+    /// The machine's own: Rack 2.2 on Debian 12, Rack 3.2 on forky.
     Debian,
     /// Rack 3 in a `lib` folder, put first on Ruby's load path.
     Unpacked(PathBuf),
@@ -36,10 +37,15 @@ impl RackVersion {
         }
     }
 
-    /// Whether this is Rack 3 or later.
+    /// Whether this is Rack 3 or later, as Ruby says.
     #[must_use]
     pub fn is_newer(&self) -> bool {
-        matches!(self, Self::Unpacked(_))
+        let mut ruby = Command::new("ruby");
+        ruby.args(["-rrack", "-e", "print Rack.release"]).envs(self.variables());
+        let output = ruby.output().expect("ruby runs");
+        let release = String::from_utf8_lossy(&output.stdout).into_owned();
+        let major = release.split('.').next().and_then(|number| number.parse::<u32>().ok());
+        major.unwrap_or_else(|| panic!("ruby has no Rack to tell the version of: {output:?}")) >= 3
     }
 
     /// The environment variables that select it.

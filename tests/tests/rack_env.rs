@@ -126,7 +126,7 @@ fn request(head: &str) -> Vec<u8> {
     bytes.chain(*b"\r\n").collect()
 }
 
-/// What may differ from Puma 5.6 for the same bytes, and why.
+/// What may differ from Puma (5.6 in Debian 12, 8 in forky) for the same bytes, and why.
 const DIFFERENCES: &[(&str, &str)] = &[
     ("SERVER_SOFTWARE", "our own name"),
     ("rack.version", "kept for Rack 2 only where its SPEC asks"),
@@ -142,6 +142,10 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("rack.after_reply", "an Array in both"),
     ("rack.response_finished", "newer than Puma 5.6"),
     ("puma.request_body_wait", "a time"),
+    (
+        "puma.mark_as_io_bound",
+        "newer than Puma 5.6; for max_io_threads of Puma's own configuration",
+    ),
     ("rack.protocol", "Rack 3"),
     ("HTTP_VERSION", "Rack 3.1 gave it up"),
 ];

@@ -166,14 +166,23 @@ fn failed_boots() {
     }
 }
 
+/// Bytes; more than the arguments of a child take, and less than Ruby's limit of 1023.
+const LONG_TITLE: usize = 900;
+
+fn long_title() -> String {
+    format!("{:x<LONG_TITLE$}", "rackrs 1.0 worker ")
+}
+
 fn names_and_title() {
-    let printed = succeeds("vm-title");
+    // The room for a title is that of arguments and environment: enough for the long one below.
+    let output = command("vm-title").env("ROOM", "-".repeat(LONG_TITLE)).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let printed = stdout(&output);
     let lines: Vec<&str> = printed.lines().collect();
     let [named, before, after, by_name, restored] = lines[..] else { panic!("{printed}") };
     assert_eq!(named, "rackrs rackrs rackrs []");
     assert!(before.ends_with("--child vm-title"), "{before}");
-    let long = "rackrs 1.0 worker ".to_owned() + &"x".repeat(200);
-    assert_eq!((after, by_name, restored), (&*long, "short", "yes /"));
+    assert_eq!((after, by_name, restored), (&*long_title(), "short", "yes /"));
 }
 
 fn yjit() {
@@ -219,7 +228,8 @@ fn title(vm: &Vm) {
     );
     println!("{}", command_line());
     // Longer than the arguments: it goes on over the environment.
-    set_title(ruby, &format!("rackrs 1.0 worker {}", "x".repeat(200))).unwrap();
+    assert!(command_line().len() < LONG_TITLE);
+    set_title(ruby, &long_title()).unwrap();
     println!("{}", command_line());
     execute(ruby, "ENV['LATER'] = 'yes'; $0 = 'short'; nil");
     println!("{}", command_line());

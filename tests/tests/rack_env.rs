@@ -142,10 +142,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("rack.after_reply", "an Array in both"),
     ("rack.response_finished", "newer than Puma 5.6"),
     ("puma.request_body_wait", "a time"),
-    (
-        "puma.mark_as_io_bound",
-        "newer than Puma 5.6; for max_io_threads of Puma's own configuration",
-    ),
+    ("puma.mark_as_io_bound", "newer than Puma 5.6; a lambda, another in each process"),
     ("rack.protocol", "Rack 3"),
     ("HTTP_VERSION", "Rack 3.1 gave it up"),
 ];

@@ -84,6 +84,7 @@ pub(super) struct Keys {
     pub(super) response_finished: VALUE,
     pub(super) early_hints: VALUE,
     pub(super) request_body_wait: VALUE,
+    pub(super) mark_as_io_bound: VALUE,
 }
 
 /// Values of env that are the same in every request; frozen, as Puma's are.
@@ -104,6 +105,7 @@ pub(super) struct Values {
     pub(super) loopback: VALUE,
     pub(super) multithread: VALUE,
     pub(super) multiprocess: VALUE,
+    pub(super) mark_as_io_bound: VALUE,
 }
 
 impl Context {
@@ -173,6 +175,7 @@ impl Keys {
             response_finished: key("rack.response_finished")?,
             early_hints: key("rack.early_hints")?,
             request_body_wait: key("puma.request_body_wait")?,
+            mark_as_io_bound: key("puma.mark_as_io_bound")?,
         })
     }
 }
@@ -196,8 +199,18 @@ impl Values {
             loopback: value("127.0.0.1")?,
             multithread: flag(settings.multithread),
             multiprocess: flag(settings.multiprocess),
+            mark_as_io_bound: mark_as_io_bound(ruby)?,
         })
     }
+}
+
+/// Puma 8 gives a lambda by which a request asks not to count against the threads. Applications call
+/// it without asking; here it changes nothing.
+fn mark_as_io_bound(ruby: &Ruby) -> Result<VALUE, Error> {
+    use magnus::rb_sys::AsRawValue;
+    let lambda: magnus::Value = ruby.eval("->() {}.freeze")?;
+    ruby.gc_register_mark_object(lambda);
+    Ok(lambda.as_raw())
 }
 
 /// `[1, 6]`: the interface version that Puma gives under every Rack; Rack 2 requires one.

@@ -225,6 +225,7 @@ impl Env<'_> {
         self.put(keys.after_reply, raw.array());
         self.put(keys.response_finished, raw.array());
         self.put(keys.request_body_wait, raw.float(facts.body_wait.as_secs_f64() * 1000.0));
+        self.put(keys.mark_as_io_bound, self.context.values.mark_as_io_bound);
         if let Some(early_hints) = facts.early_hints {
             self.put(keys.early_hints, early_hints);
         }

@@ -26,7 +26,7 @@ mod socket;
 mod stream;
 mod transmission;
 
-use magnus::{Error, RModule, Ruby};
+use magnus::{Error, RModule, Ruby, TypedData};
 
 pub use context::{Context, Settings};
 pub use serve::serve;
@@ -40,5 +40,18 @@ fn define(ruby: &Ruby) -> Result<(), Error> {
     hijack::define(ruby, module)?;
     sink::define(ruby, module)?;
     early_hints::define(ruby, module)?;
-    stream::define(ruby, module)
+    stream::define(ruby, module)?;
+    look_up_classes(ruby);
+    Ok(())
+}
+
+/// Has magnus look up the classes of our objects now, on one thread.
+///
+/// It does so when the first object is made, under a lock that knows nothing of the GVL: a thread
+/// that is made to yield the GVL in the middle of it waits for the GVL, and the thread that has the
+/// GVL waits for the lock, for ever.
+fn look_up_classes(ruby: &Ruby) {
+    input::Input::class(ruby);
+    hijack::Hijack::class(ruby);
+    stream::Stream::class(ruby);
 }

@@ -6,10 +6,11 @@
 //!
 //! # Layout
 //!
-//! - Processes: [`fork`], [`spawn`], [`daemon`], [`process`], [`signals`], [`limits`]
+//! - Processes: [`fork`], [`spawn`], [`exec`], [`daemon`], [`process`], [`signals`], [`limits`]
 //! - Sockets: [`listen`], [`channel`]
 //! - Files: [`pid_file`], [`streams`], [`directory`], [`temp_file`]
 
+pub mod exec;
 pub mod fork;
 pub mod signals;
 pub mod spawn;
@@ -29,6 +30,7 @@ pub mod temp_file;
 
 mod directory_lock;
 mod file_id;
+mod image;
 mod unpredictable;
 
 #[cfg(test)]

@@ -5,13 +5,10 @@ mod child;
 mod tests;
 
 use std::{
-    ffi::{CString, NulError, OsString},
+    ffi::{NulError, OsString},
     fs,
     io::{self, Read},
-    os::{
-        fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-        unix::ffi::OsStringExt,
-    },
+    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     path::PathBuf,
 };
 
@@ -24,10 +21,11 @@ use nix::{
 
 use crate::{
     fork::{self, Side},
+    image::{self, Image, TextError},
     signals, sysexits,
 };
 
-use child::{Failure, Plan, Pointers, Step};
+use child::{Failure, Plan, Step};
 
 /// A program to be started.
 ///
@@ -231,17 +229,13 @@ impl<'fd> Spawn<'fd> {
         let report = moved(child_end)?;
         let hangup = signals::disposition(Signal::SIGHUP)
             .map_err(|errno| self.prepare("asking about SIGHUP", errno))?;
-        let directory = match &self.directory {
-            Some(path) => Some(self.text("the working directory", path.clone().into())?),
-            None => None,
-        };
-        let arguments: Result<Vec<_>, _> =
-            self.arguments.iter().map(|word| self.text("an argument", word.clone())).collect();
+        let directory = self.directory.clone();
+        let directory =
+            directory.map(|path| image::text("the working directory", path.into())).transpose();
+        let image = Image::new(&self.program, &self.arguments, &self.environment);
         Ok(Plan {
-            program: self.text("its path", self.program.clone().into())?,
-            arguments: Pointers::new(arguments?),
-            environment: Pointers::new(self.variables()?),
-            directory,
+            image: image.map_err(|error| self.text(error))?,
+            directory: directory.map_err(|error| self.text(error))?,
             sources,
             unlisted: inheritable()
                 .map_err(|error| self.prepare("reading /proc/self/fd", error))?,
@@ -262,26 +256,12 @@ impl<'fd> Spawn<'fd> {
         }
     }
 
-    fn variables(&self) -> Result<Vec<CString>, SpawnError> {
-        let entry = |(name, value): &(OsString, OsString)| {
-            if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {
-                let program = self.program.clone();
-                return Err(SpawnError::Variable { program, name: name.clone() });
-            }
-            let mut entry = name.clone();
-            entry.push("=");
-            entry.push(value);
-            self.text("an environment variable", entry)
-        };
-        self.environment.iter().map(entry).collect()
-    }
-
-    fn text(&self, what: &'static str, text: OsString) -> Result<CString, SpawnError> {
-        CString::new(text.into_vec()).map_err(|source| SpawnError::Nul {
-            program: self.program.clone(),
-            what,
-            source,
-        })
+    fn text(&self, error: TextError) -> SpawnError {
+        let program = self.program.clone();
+        match error {
+            TextError::Nul { what, source } => SpawnError::Nul { program, what, source },
+            TextError::Variable { name } => SpawnError::Variable { program, name },
+        }
     }
 
     fn prepare(&self, doing: &'static str, source: impl Into<io::Error>) -> SpawnError {

@@ -1,15 +1,15 @@
 //! What happens between fork and exec: system calls only, on memory the parent prepared.
 
 use std::{
-    ffi::{CString, c_char},
+    ffi::CString,
     os::fd::{AsRawFd, OwnedFd, RawFd},
-    ptr,
 };
 
 use nix::{errno::Errno, libc, sys::signal::SigSet, unistd};
 
 use crate::{
     fork,
+    image::Image,
     signals::{self, Disposition},
 };
 
@@ -18,9 +18,7 @@ const NOT_EXECUTED: u8 = 127;
 
 /// Everything the child needs, made before the fork.
 pub(super) struct Plan {
-    pub(super) program: CString,
-    pub(super) arguments: Pointers,
-    pub(super) environment: Pointers,
+    pub(super) image: Image,
     pub(super) directory: Option<CString>,
     /// Each numbered above every target.
     pub(super) sources: Vec<(OwnedFd, RawFd)>,
@@ -29,21 +27,6 @@ pub(super) struct Plan {
     pub(super) hangup: Disposition,
     /// CLOEXEC, numbered above every target.
     pub(super) report: OwnedFd,
-}
-
-/// A null-terminated array of C strings, as execve(2) takes it.
-pub(super) struct Pointers {
-    /// Keeps alive what `pointers` point to.
-    _strings: Vec<CString>,
-    pointers: Vec<*const c_char>,
-}
-
-impl Pointers {
-    pub(super) fn new(strings: Vec<CString>) -> Self {
-        let mut pointers: Vec<_> = strings.iter().map(|text| text.as_ptr()).collect();
-        pointers.push(ptr::null());
-        Self { _strings: strings, pointers }
-    }
 }
 
 /// The part of the child's set-up that failed.
@@ -117,12 +100,7 @@ impl Plan {
         if let Err(failure) = set_up() {
             return failure;
         }
-        let arguments = self.arguments.pointers.as_ptr();
-        let environment = self.environment.pointers.as_ptr();
-        // SAFETY: all three point to NUL-terminated strings, in arrays that end with a null
-        // pointer, and `self` keeps them alive for the whole call.
-        unsafe { libc::execve(self.program.as_ptr(), arguments, environment) };
-        Failure { step: Step::Execute, errno: Errno::last() }
+        Failure { step: Step::Execute, errno: self.image.execute() }
     }
 
     fn place_descriptors(&self) -> Result<(), Errno> {

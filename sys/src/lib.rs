@@ -8,6 +8,7 @@
 //!
 //! - Processes: [`fork`], [`spawn`], [`exec`], [`daemon`], [`process`], [`signals`], [`limits`]
 //! - Sockets: [`listen`], [`channel`]
+//! - Between processes, and over an exec: [`inherited`]
 //! - Files: [`pid_file`], [`streams`], [`directory`], [`temp_file`]
 
 pub mod exec;
@@ -20,6 +21,7 @@ pub mod limits;
 pub mod process;
 
 pub mod channel;
+pub mod inherited;
 pub mod listen;
 
 pub mod directory;

@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - Processes: [`fork`], [`spawn`], [`exec`], [`daemon`], [`process`], [`signals`], [`limits`]
-//! - Sockets: [`listen`], [`channel`]
+//! - Sockets: [`listen`], [`channel`], [`peer`]
 //! - Between processes, and over an exec: [`inherited`]
 //! - Files: [`pid_file`], [`streams`], [`directory`], [`temp_file`]
 
@@ -23,6 +23,7 @@ pub mod process;
 pub mod channel;
 pub mod inherited;
 pub mod listen;
+pub mod peer;
 
 pub mod directory;
 pub mod local_time;

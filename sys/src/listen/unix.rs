@@ -16,10 +16,7 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     libc,
-    sys::{
-        socket::{getsockopt, sockopt},
-        stat::{self, Mode},
-    },
+    sys::stat::{self, Mode},
     unistd::{Pid, geteuid},
 };
 use socket2::{Domain, SockAddr, Socket};
@@ -28,6 +25,7 @@ use super::{Address, BindError, Listener};
 use crate::{
     directory_lock::DirectoryLock,
     file_id::{FileId, FileKind},
+    peer,
 };
 
 /// Longest path or abstract name, in bytes: `sun_path` of unix(7) less its NUL.
@@ -219,11 +217,10 @@ fn owner_of(name: &SockAddr) -> Option<Pid> {
     peer(&socket)
 }
 
-/// `SO_PEERCRED` of a connection: for the connecting side the kernel remembers who called
-/// `listen(2)`, unix(7). 0 stands for a process that our pid namespace does not show.
+/// Who called `listen(2)` for the other end; `None` if our pid namespace does not show it.
 fn peer(socket: &impl AsFd) -> Option<Pid> {
-    let credentials = getsockopt(socket, sockopt::PeerCredentials).ok()?;
-    (credentials.pid() > 0).then(|| Pid::from_raw(credentials.pid()))
+    let peer = peer::credentials(socket.as_fd()).ok()?;
+    (peer.pid.as_raw() > 0).then_some(peer.pid)
 }
 
 fn check_name(address: &Address, name: &[u8]) -> Result<(), BindError> {

@@ -1,15 +1,19 @@
-//! Other processes: who they are, whether they live, signalling and reaping them.
+//! Processes: who they are, whether they live, what they use, signalling and reaping them.
 
+mod memory;
 mod pid_fd;
 mod reap;
+mod thread;
 
 use nix::{errno::Errno, sys::prctl, unistd::Pid};
 use procfs::ProcError;
 
 use crate::sysexits;
 
+pub use memory::{proportional_bytes, resident_bytes};
 pub use pid_fd::{PidFd, PidFdError};
 pub use reap::{Exit, reap_any};
+pub use thread::{current_thread_id, signal_thread};
 
 /// One process, told apart from every other that ever had its pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

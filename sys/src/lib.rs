@@ -8,7 +8,7 @@
 //!
 //! - Processes: [`fork`], [`spawn`], [`exec`], [`daemon`], [`process`], [`signals`], [`limits`]
 //! - Sockets: [`listen`], [`channel`], [`peer`]
-//! - Between processes, and over an exec: [`inherited`]
+//! - Between processes, and over an exec: [`inherited`], [`monotonic`]
 //! - Files: [`pid_file`], [`streams`], [`directory`], [`temp_file`]
 
 pub mod exec;
@@ -18,6 +18,7 @@ pub mod spawn;
 
 pub mod daemon;
 pub mod limits;
+pub mod monotonic;
 pub mod process;
 
 pub mod channel;

@@ -8,7 +8,7 @@
 //!
 //! - Processes: [`fork`], [`spawn`], [`exec`], [`daemon`], [`process`], [`signals`], [`limits`]
 //! - Sockets: [`listen`], [`channel`], [`peer`]
-//! - Between processes, and over an exec: [`inherited`], [`monotonic`]
+//! - Between processes, and over an exec: [`inherited`], [`shared_words`], [`monotonic`]
 //! - Files: [`pid_file`], [`streams`], [`directory`], [`temp_file`]
 
 pub mod exec;
@@ -25,6 +25,7 @@ pub mod channel;
 pub mod inherited;
 pub mod listen;
 pub mod peer;
+pub mod shared_words;
 
 pub mod directory;
 pub mod local_time;

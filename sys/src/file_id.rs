@@ -20,6 +20,16 @@ impl FileId {
         Self { device: status.st_dev, inode: status.st_ino }
     }
 
+    /// From numbers that another program had from [`FileId::numbers`].
+    pub(crate) fn of_numbers(device: u64, inode: u64) -> Self {
+        Self { device, inode }
+    }
+
+    /// Device and inode.
+    pub(crate) fn numbers(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// Of the name itself: a symbolic link is not followed.
     pub(crate) fn of_name(path: &Path) -> Result<Self, Errno> {
         stat::lstat(path).map(|status| Self::of(&status))

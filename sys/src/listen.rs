@@ -1,5 +1,6 @@
 //! Listening sockets: TCP, Unix socket files and Linux's abstract names.
 
+mod adopt;
 mod error;
 mod resolve;
 mod tcp;
@@ -16,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::file_id::FileId;
 
+pub use adopt::{AdoptError, FileNumbers};
 pub use error::BindError;
 pub use resolve::{ResolveError, loopback_addresses, resolve};
 pub use tcp::bind_tcp;
@@ -28,7 +30,7 @@ pub struct Listener {
     pub fd: OwnedFd,
     /// Where it listens; for TCP with the port that the kernel chose.
     pub address: Address,
-    /// The socket file that was made, as a name may come to mean another one.
+    /// The socket file that is ours to unlink, as a name may come to mean another one.
     file: Option<FileId>,
 }
 

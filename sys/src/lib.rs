@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - Processes: [`fork`], [`spawn`], [`exec`], [`daemon`], [`process`], [`signals`], [`limits`]
-//! - Sockets: [`listen`], [`channel`], [`peer`]
+//! - Sockets: [`listen`], [`channel`], [`peer`], [`notify`]
 //! - Between processes, and over an exec: [`inherited`], [`shared_words`], [`monotonic`]
 //! - Files: [`pid_file`], [`streams`], [`directory`], [`temp_file`]
 
@@ -24,6 +24,7 @@ pub mod process;
 pub mod channel;
 pub mod inherited;
 pub mod listen;
+pub mod notify;
 pub mod peer;
 pub mod shared_words;
 

@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - Processes: [`fork`], [`spawn`], [`exec`], [`daemon`], [`process`], [`signals`], [`limits`]
-//! - Sockets: [`listen`], [`channel`], [`peer`], [`notify`]
+//! - Sockets: [`listen`], [`activation`], [`channel`], [`peer`], [`notify`]
 //! - Between processes, and over an exec: [`inherited`], [`shared_words`], [`monotonic`]
 //! - Files: [`pid_file`], [`streams`], [`directory`], [`temp_file`]
 
@@ -21,6 +21,7 @@ pub mod limits;
 pub mod monotonic;
 pub mod process;
 
+pub mod activation;
 pub mod channel;
 pub mod inherited;
 pub mod listen;

@@ -9,7 +9,7 @@ mod tests;
 use std::{
     fs::{self, File, TryLockError},
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -55,14 +55,16 @@ impl PidFile {
         &self.path
     }
 
-    /// Gives away the locked descriptor, to carry it over an exec: clear CLOEXEC just before.
-    /// The file stays.
+    /// Gives away the locked descriptor. The file stays.
+    ///
+    /// To carry the file over an exec that may fail, keep the value and pass its `as_fd` to
+    /// [`crate::exec::Exec::keep`] instead.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
         self.file.into()
     }
 
-    /// Takes the file back after an exec, from the descriptor of [`PidFile::into_fd`].
+    /// Takes the file back after an exec, from its descriptor; see [`crate::inherited::take`].
     ///
     /// # Errors
     ///
@@ -108,5 +110,11 @@ impl PidFile {
             Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
             Err(errno) => Err(failed(errno.into())),
         }
+    }
+}
+
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }

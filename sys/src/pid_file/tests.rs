@@ -1,8 +1,13 @@
 //! Everything that may stand at a pid file's path, with real files, locks and processes.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    io::pipe,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{MetadataExt, PermissionsExt, symlink},
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -19,8 +24,9 @@ use nix::{
 use super::{PidFile, PidFileError};
 use crate::{
     channel::Channel,
+    exec::Exec,
     fork::fork_child,
-    forked::{in_child, wait},
+    forked::{in_child, until, wait},
     process::PidFd,
 };
 
@@ -281,6 +287,35 @@ fn it_survives_in_a_descriptor() {
         let error = PidFile::from_fd(descriptor, &path).unwrap_err();
         assert!(matches!(error, PidFileError::Lost { .. }));
         assert_eq!(error.exit_code(), 69);
+    });
+}
+
+#[test]
+fn it_is_held_by_the_program_that_its_process_becomes() {
+    in_child(|proof| {
+        let (folder, path) = folder();
+        let (life, hold) = pipe().unwrap();
+        let (ours, theirs) = Channel::pair().unwrap();
+        let master = fork_child(proof, || {
+            let file = write(&path).unwrap();
+            // It ends when the test does, whatever happens there.
+            let script = format!("read -r _ </dev/fd/{}", life.as_raw_fd());
+            let arguments = ["sh", "-c", &script].map(OsString::from).to_vec();
+            let exec = Exec::new("/bin/sh", arguments).keep(life.as_fd()).keep(file.as_fd());
+            panic!("{}", exec.run())
+        });
+        let master = master.unwrap();
+        drop(theirs);
+        // Nothing was kept but the pipe and the file.
+        assert!(matches!(ours.receive(&mut [0; 1]), Ok(crate::channel::Received::Closed)));
+        let name = || fs::read_to_string(format!("/proc/{master}/comm")).unwrap();
+        until("the master is a shell", || name() == "sh\n");
+        let error = write(&path).unwrap_err();
+        assert!(matches!(error, PidFileError::Running { pid, .. } if pid == master));
+        drop(hold);
+        wait(master);
+        let _file = write(&path).unwrap();
+        assert_only(folder.path(), &["web_server.pid"]);
     });
 }
 

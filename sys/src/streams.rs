@@ -155,6 +155,14 @@ pub fn to_null(stream: Stream) -> Result<(), StreamError> {
 /// or several processes, may share it, and a log rotator may truncate it. A symbolic link is
 /// followed: logs are often kept elsewhere. A FIFO is refused and never waited for.
 ///
+/// # After a log was rotated
+///
+/// With [`Existing::Append`] and the same path this opens the file that has the name now; one that
+/// the rotator has made keeps its owner and mode. Other threads may write meanwhile: `dup2(2)`
+/// replaces the descriptor in one step, so that each write goes whole to the old file or to the
+/// new one, and none fails. Descriptors 1 and 2 are each process's own: every process must do it,
+/// and with a user that may write to the file.
+///
 /// # Errors
 ///
 /// When the file cannot be opened, or is something else than a regular file or character device.

@@ -7,6 +7,8 @@ use std::{
         unix::fs::{PermissionsExt, symlink},
     },
     path::Path,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    thread,
 };
 
 use nix::{
@@ -17,7 +19,7 @@ use nix::{
 };
 
 use super::{Existing, Stream, StreamError, ensure_open, redirect, to_null};
-use crate::forked::in_child;
+use crate::forked::{in_child, until};
 
 fn borrowed(stream: Stream) -> BorrowedFd<'static> {
     // SAFETY: the tests below open the standard streams before they use them.
@@ -80,6 +82,44 @@ fn appending_and_truncating() {
             OFlag::from_bits_retain(fcntl(borrowed(Stream::Output), FcntlArg::F_GETFL).unwrap());
         assert!(!flags.contains(OFlag::O_NONBLOCK) && flags.contains(OFlag::O_APPEND));
         assert_eq!(fcntl(borrowed(Stream::Output), FcntlArg::F_GETFD), Ok(0));
+    });
+}
+
+#[test]
+fn a_rotated_log_is_reopened_under_the_writers() {
+    in_child(|_| {
+        umask(Mode::empty());
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        redirect(Stream::Output, &log, Existing::Append).unwrap();
+        let written = AtomicU32::new(0);
+        let done = AtomicBool::new(false);
+        let mut text = String::new();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    say(Stream::Output, &format!("{}\n", written.load(Relaxed)));
+                    written.fetch_add(1, Relaxed);
+                }
+            });
+            for round in 0..20 {
+                let old = folder.path().join(format!("log.{round}"));
+                fs::rename(&log, &old).unwrap();
+                // As a rotator with `create 0600` does.
+                fs::write(&log, "").unwrap();
+                fs::set_permissions(&log, fs::Permissions::from_mode(0o600)).unwrap();
+                redirect(Stream::Output, &log, Existing::Append).unwrap();
+                let reopened = written.load(Relaxed);
+                // The writer may hold the old file until the second line from now.
+                until("the writer goes on", || written.load(Relaxed) > reopened + 1);
+                text.push_str(&fs::read_to_string(&old).unwrap());
+                assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+            }
+            done.store(true, Relaxed);
+        });
+        text.push_str(&fs::read_to_string(&log).unwrap());
+        let lines: Vec<String> = (0..written.into_inner()).map(|line| line.to_string()).collect();
+        assert!(text.lines().eq(lines.iter().map(String::as_str)), "lost, doubled or cut: {text}");
     });
 }
 

@@ -10,6 +10,7 @@ pub struct Counters {
     connections_open: AtomicU64,
     connections: AtomicU64,
     requests: AtomicU64,
+    finished: AtomicU64,
     in_flight: AtomicU64,
     refused: AtomicU64,
     malformed: AtomicU64,
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub connections: u64,
     /// Requests whose head was complete, since the start.
     pub requests: u64,
+    /// Requests that are over, answered or cut short, since the start.
+    pub finished: u64,
     /// Requests handed to the application whose response is not finished.
     pub in_flight: u64,
     /// Requests refused by us (4xx, 5xx), malformed ones not counted.
@@ -50,6 +53,7 @@ impl Counters {
             connections_open: read(&self.connections_open),
             connections: read(&self.connections),
             requests: read(&self.requests),
+            finished: read(&self.finished),
             in_flight: read(&self.in_flight),
             refused: read(&self.refused),
             malformed: read(&self.malformed),
@@ -70,6 +74,10 @@ impl Counters {
 
     pub(super) fn request(&self) {
         raise(&self.requests, 1);
+    }
+
+    pub(super) fn finished(&self) {
+        raise(&self.finished, 1);
     }
 
     pub(super) fn dispatched(&self) {

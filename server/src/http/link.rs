@@ -293,6 +293,7 @@ impl Link {
         let Some(current) = self.current.borrow_mut().take() else { return };
         let Current { record, mut outcome, in_flight } = current;
         outcome.cut = cut;
+        self.settings.counters.finished();
         self.settings.counters.body_bytes_out(outcome.body_bytes);
         if in_flight {
             self.settings.counters.answered();

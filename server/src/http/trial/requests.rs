@@ -166,5 +166,7 @@ fn every_response_is_logged_once() {
                 "GET /cut HTTP/1.1 200 4 - cut",
             ]
         );
+        let counts = trial.counters();
+        assert_eq!((counts.requests, counts.finished, counts.in_flight), (4, 4, 0));
     });
 }

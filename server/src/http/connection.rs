@@ -137,7 +137,10 @@ impl<A> Task<A> {
         }
         loop {
             match self.alarm.poll_ring(self.link.phase().deadline(), context) {
-                Poll::Ready(Ring::Deadline) => return Poll::Ready(First::Never),
+                Poll::Ready(Ring::Deadline) if self.link.shut_if_quiet() => {
+                    return Poll::Ready(First::Never);
+                }
+                Poll::Ready(Ring::Deadline) => return Poll::Ready(First::Came),
                 Poll::Ready(Ring::Round) => {}
                 Poll::Pending => return Poll::Pending,
             }
@@ -146,7 +149,7 @@ impl<A> Task<A> {
 
     /// Whether an idle connection is to be closed because the worker ends.
     fn has_rested_enough(&self) -> bool {
-        self.link.phase().is_idle() && self.link.is_draining() && !self.has_input()
+        self.link.phase().is_idle() && self.link.is_draining() && self.link.shut_if_quiet()
     }
 
     /// Decides after each turn of hyper whether, and how, the connection ends.
@@ -185,10 +188,6 @@ impl<A> Task<A> {
         }
     }
 
-    fn has_input(&self) -> bool {
-        self.link.stream.borrow().as_ref().is_some_and(Stream::has_input)
-    }
-
     /// While the application works, hyper does not read; a client that goes away is noticed here.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !self.link.phase().awaits_application() {
@@ -218,7 +217,9 @@ impl<A> Task<A> {
         }
         match self.link.on(Event::Tick) {
             Action::Continue => Poll::Pending,
-            Action::Close => Poll::Ready(End::Idle),
+            Action::Close if self.link.shut_if_quiet() => Poll::Ready(End::Idle),
+            // The bytes that have come will wake hyper.
+            Action::Close => Poll::Pending,
             Action::AnswerTimeout => Poll::Ready(End::TimedOut),
             Action::Cut => Poll::Ready(End::Stuck),
         }

@@ -61,6 +61,8 @@ pub(super) struct Link {
     body_given: Cell<bool>,
     /// No further request is served on this connection.
     last: Cell<bool>,
+    /// The client can send no request beyond what it has sent.
+    input_shut: Cell<bool>,
     /// The body of the present request has not been read to its end.
     body_unread: Cell<bool>,
     /// Bytes of empty lines in front of the present head, until its first other byte.
@@ -95,6 +97,7 @@ impl Link {
             current: RefCell::default(),
             body_given: Cell::new(false),
             last: Cell::new(false),
+            input_shut: Cell::new(false),
             body_unread: Cell::new(false),
             empty_line_bytes: Cell::new(None),
             flooded: Cell::new(false),
@@ -128,6 +131,19 @@ impl Link {
 
     pub(super) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether a connection without a request can be closed, because no byte of one has come. On a
+    /// Unix socket none can slip in any more when this says so; one that just did is still served.
+    pub(super) fn shut_if_quiet(&self) -> bool {
+        let stream = self.stream.borrow();
+        let Some(stream) = stream.as_ref() else { return true };
+        if stream.has_input() {
+            return false;
+        }
+        // Not without the look before: a client in the middle of its request must not be stopped.
+        self.input_shut.set(true);
+        !stream.shut_input()
     }
 
     // === the socket's view ===
@@ -248,6 +264,7 @@ impl Link {
     pub(super) fn must_close(&self) -> bool {
         self.draining.get()
             || self.last.get()
+            || self.input_shut.get()
             || self.requests.get() >= self.settings.limits.max_keep_alive
     }
 

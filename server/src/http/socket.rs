@@ -11,7 +11,7 @@ use std::{
 use bytes::Buf;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout},
-    sys::socket::{MsgFlags, recv},
+    sys::socket::{MsgFlags, Shutdown, recv, shutdown},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
@@ -64,6 +64,18 @@ impl Stream {
     /// Whether unread bytes, or the client's end, are waiting in the kernel.
     pub(super) fn has_input(&self) -> bool {
         self.now(PollFlags::POLLIN).contains(PollFlags::POLLIN)
+    }
+
+    /// Forbids the client to send more, where the system tells a client so, and says whether
+    /// something had come before. On a Unix socket the client's next write fails and carries
+    /// nothing, so that it knows to go elsewhere; TCP has no word for it.
+    pub(super) fn shut_input(&self) -> bool {
+        let Self::Unix(stream) = self else { return false };
+        let descriptor = stream.as_raw_fd();
+        let mut byte = [0];
+        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        shutdown(descriptor, Shutdown::Read).is_ok()
+            && recv(descriptor, &mut byte, peek).is_ok_and(|count| count > 0)
     }
 
     /// Whether nothing can reach the client any more: both directions are shut, or it was reset.
@@ -241,5 +253,39 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(|stream| stream.poll_shutdown(context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+
+    use super::*;
+
+    /// Our end, and the client's.
+    fn pair() -> (Stream, std::os::unix::net::UnixStream) {
+        let (ours, client) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Stream::Unix(UnixStream::from_std(ours).unwrap()), client)
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_input_was_shut_can_be_read_and_nothing_comes_after() {
+        let (stream, mut client) = pair();
+        client.write_all(b"before").unwrap();
+        assert!(stream.shut_input());
+        assert_eq!(client.write(b"after").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        let mut read = String::new();
+        std::os::unix::net::UnixStream::from(stream.into_fd().unwrap())
+            .read_to_string(&mut read)
+            .unwrap();
+        assert_eq!(read, "before");
+    }
+
+    #[tokio::test]
+    async fn shutting_the_input_tells_that_nothing_came() {
+        let (stream, mut client) = pair();
+        assert!(!stream.shut_input());
+        assert_eq!(client.write(b"after").unwrap_err().kind(), ErrorKind::BrokenPipe);
     }
 }

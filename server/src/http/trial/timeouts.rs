@@ -81,6 +81,26 @@ fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
+fn a_request_that_comes_as_the_idle_time_ends_is_served() {
+    run(async {
+        // The shorter of the two ends before the connection has come to rest without hyper.
+        for idle in [Duration::from_secs(3), Duration::from_secs(65)] {
+            let mut settings = settings();
+            settings.limits.persistent_timeout = idle;
+            let trial = with_settings(settings, echo);
+            let mut client = trial.connect();
+            client.send(get("/1")).await;
+            client.read_response().await;
+            // Ends in the same moment as the idle time: the request is there when the worker wakes
+            // to close, but the runtime has not heard of it.
+            sleep(idle).await;
+            client.stream.try_write(get("/2").as_bytes()).unwrap();
+            assert_eq!(client.read_response().await.1, "GET /2 ");
+        }
+    });
+}
+
+#[test]
 fn half_a_head_behind_a_request_is_not_lost_while_the_connection_rests() {
     run(async {
         let trial = serving(echo);

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version, request::Parts};
 use rackrs::{
     config::Limits,
-    http::{Application, Counters, Settings, Source, serve},
+    http::{Application, Counters, Manner, Settings, Source, serve},
 };
 use rackrs_ruby::exchange::{Answer, Body, Full, Queue, Request, Response, ResponseBody, Taken};
 use serde_json::{Value, json};
@@ -64,11 +64,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         counters: Arc::new(Counters::default()),
         access_log: None,
     };
-    let drain = async {
+    let orders = async || {
         // Nothing is served any more when there is no interrupt to wait for.
         drop(tokio::signal::ctrl_c().await);
+        Manner::Promptly
     };
-    local.block_on(&runtime, serve(sources, Echo(Arc::clone(&queue)), settings, drain));
+    local.block_on(&runtime, serve(sources, Echo(Arc::clone(&queue)), settings, orders));
     queue.close();
     wait_for_all(&ended);
     Ok(())

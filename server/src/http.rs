@@ -36,6 +36,6 @@ pub use accept::Source;
 pub use access::{AccessLog, Entry};
 pub use application::Application;
 pub use counters::{Counters, Snapshot};
-pub use drain::Drained;
+pub use drain::{Drained, Manner};
 pub use settings::{OpenTempFile, Settings};
 pub use worker::serve;

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rackrs::{
     config::Limits,
-    http::{Application, Counters, Drained, Settings, Source, serve},
+    http::{Application, Counters, Drained, Manner, Settings, Source, serve},
 };
 use rackrs_ruby::exchange::{Full, Request, Response, ResponseBody};
 use tokio::{
@@ -78,11 +78,11 @@ fn a_process_without_descriptors_waits_for_one() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let counters = Arc::new(Counters::default());
-        let (drain, asked) = oneshot::channel::<()>();
+        let (drain, mut asked) = oneshot::channel();
         let settings = settings(&counters);
         let server = spawn_local(async move {
-            let asked = async { asked.await.unwrap() };
-            serve(vec![Source::Tcp(listener)], Facts, settings, asked).await
+            let orders = async || (&mut asked).await.unwrap();
+            serve(vec![Source::Tcp(listener)], Facts, settings, orders).await
         });
         let mut first = TcpStream::connect(address).await.unwrap();
         assert!(ask(&mut first).await.ends_with("Some(127.0.0.1) Some(127.0.0.1)"));
@@ -99,7 +99,7 @@ fn a_process_without_descriptors_waits_for_one() {
         // A loop that spins would have counted thousands.
         assert!(counters.snapshot().accept_pauses < pauses + 100);
 
-        drain.send(()).unwrap();
+        drain.send(Manner::Promptly).unwrap();
         assert_eq!(server.await.unwrap(), Drained::Fully);
     });
 }

@@ -161,7 +161,7 @@ fn limits_are_taken() {
         .config(
             "--first-data-timeout 1.5 --persistent-timeout 2 --max-keep-alive 3 --write-timeout 4 \
              --http-content-length-limit 5 --queue-limit 6 --connections-limit 7 \
-             --worker-boot-timeout 8 --worker-shutdown-timeout 9",
+             --worker-boot-timeout 8 --worker-shutdown-timeout 9 --drain-idle-timeout 0.5",
         )
         .limits;
     assert_eq!(limits.first_data_timeout, Duration::from_millis(1500));
@@ -172,6 +172,7 @@ fn limits_are_taken() {
     assert_eq!((limits.queue_max, limits.connections_max), (6, 7));
     assert_eq!(limits.boot_timeout, Duration::from_secs(8));
     assert_eq!(limits.shutdown_timeout, Duration::from_secs(9));
+    assert_eq!(limits.drain_idle_timeout, Duration::from_millis(500));
 }
 
 #[test]

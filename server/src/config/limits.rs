@@ -34,6 +34,9 @@ pub struct Limits {
     pub boot_timeout: Duration,
     /// Puma's `worker_shutdown_timeout`, 30 s: draining, before a worker is killed.
     pub shutdown_timeout: Duration,
+    /// During a restart, how long an idle kept-alive connection of the old generation may still
+    /// bring one more request: 5 s, and never more than half of `shutdown_timeout`.
+    pub drain_idle_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -51,6 +54,7 @@ impl Default for Limits {
             load_timeout: Duration::from_mins(5),
             boot_timeout: Duration::from_mins(1),
             shutdown_timeout: Duration::from_secs(30),
+            drain_idle_timeout: Duration::from_secs(5),
         }
     }
 }

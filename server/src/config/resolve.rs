@@ -204,6 +204,7 @@ fn limits_of(settings: &LimitSettings) -> Limits {
         load_timeout,
         boot_timeout,
         shutdown_timeout,
+        drain_idle_timeout,
     } = settings;
     Limits {
         first_data_timeout: first_data_timeout.value,
@@ -216,6 +217,7 @@ fn limits_of(settings: &LimitSettings) -> Limits {
         load_timeout: load_timeout.value,
         boot_timeout: boot_timeout.value,
         shutdown_timeout: shutdown_timeout.value,
+        drain_idle_timeout: drain_idle_timeout.value,
         ..Limits::default()
     }
 }

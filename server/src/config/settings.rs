@@ -76,6 +76,7 @@ pub(crate) struct LimitSettings {
     pub(crate) load_timeout: Setting<Duration>,
     pub(crate) boot_timeout: Setting<Duration>,
     pub(crate) shutdown_timeout: Setting<Duration>,
+    pub(crate) drain_idle_timeout: Setting<Duration>,
 }
 
 impl Settings {
@@ -128,6 +129,7 @@ impl Default for LimitSettings {
             load_timeout: Setting::default(limits.load_timeout),
             boot_timeout: Setting::default(limits.boot_timeout),
             shutdown_timeout: Setting::default(limits.shutdown_timeout),
+            drain_idle_timeout: Setting::default(limits.drain_idle_timeout),
         }
     }
 }

@@ -170,6 +170,7 @@ fn limit_rows(settings: &LimitSettings, config: &Config) -> Vec<Row> {
         load_timeout,
         boot_timeout,
         shutdown_timeout,
+        drain_idle_timeout,
     } = settings;
     let limits = &config.limits;
     let fixed = Setting::default(());
@@ -190,6 +191,7 @@ fn limit_rows(settings: &LimitSettings, config: &Config) -> Vec<Row> {
         Row::time("load-timeout", load_timeout),
         Row::time("worker-boot-timeout", boot_timeout),
         Row::time("worker-shutdown-timeout", shutdown_timeout),
+        Row::time("drain-idle-timeout", drain_idle_timeout),
     ]
 }
 

@@ -17,7 +17,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 use super::{
     alarm::{Alarm, Ring},
     application::Application,
-    drain::Seat,
+    drain::{Manner, Seat},
     linger,
     link::{Link, Takeover},
     phase::{Action, Event},
@@ -93,6 +93,8 @@ async fn drive<A: Application>(
     let service = service_fn(|request| request::serve(Rc::clone(worker), Rc::clone(link), request));
     let mut connection = worker.http.serve_connection(io, service);
     let end = poll_fn(|context| {
+        // First, so that a response that begins in this turn says how the connection goes on.
+        task.notice_drain(context);
         let polled = Pin::new(&mut connection).poll(context);
         task.poll_end(polled, context)
     })
@@ -147,9 +149,11 @@ impl<A> Task<A> {
         }
     }
 
-    /// Whether an idle connection is to be closed because the worker ends.
+    /// Whether an idle connection is to be closed because the worker stops.
     fn has_rested_enough(&self) -> bool {
-        self.link.phase().is_idle() && self.link.is_draining() && self.link.shut_if_quiet()
+        self.link.phase().is_idle()
+            && self.link.drain() == Some(Manner::Promptly)
+            && self.link.shut_if_quiet()
     }
 
     /// Decides after each turn of hyper whether, and how, the connection ends.
@@ -162,7 +166,6 @@ impl<A> Task<A> {
         if let Some(takeover) = self.link.takeover_due() {
             return Poll::Ready(End::TakenOver(takeover));
         }
-        self.notice_drain(context);
         if self.link.phase().is_idle() {
             if self.link.is_last() {
                 return Poll::Ready(End::Last);
@@ -182,9 +185,10 @@ impl<A> Task<A> {
 
     fn notice_drain(&self, context: &Context<'_>) {
         self.seat.watch(context);
-        if self.worker.roll.is_draining() && !self.link.is_draining() {
-            self.link.drain();
-            self.link.on(Event::DrainAsked);
+        if let Some(manner) = self.worker.roll.drain()
+            && self.link.drain() != Some(manner)
+        {
+            self.link.set_drain(manner);
         }
     }
 

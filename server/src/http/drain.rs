@@ -18,10 +18,20 @@ pub enum Drained {
     },
 }
 
+/// How a drain treats connections that are idle. The later in order is the stronger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Manner {
+    /// An idle connection may bring one more request within `limits.drain_idle_timeout`: a
+    /// restart, whose clients come over to the next generation without noticing.
+    Gently,
+    /// An idle connection is closed at once: a stop.
+    Promptly,
+}
+
 /// Who is here. Single-threaded: it belongs to the I/O thread.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
-    draining: Cell<bool>,
+    drain: Cell<Option<Manner>>,
     open: Cell<usize>,
     /// One place per connection, with its task's waker once the task has run.
     places: RefCell<Vec<Option<Waker>>>,
@@ -42,16 +52,17 @@ impl Roll {
         Seat { roll: Rc::clone(self), place }
     }
 
-    /// Asks every connection to end, and wakes it.
-    pub(super) fn ask(&self) {
-        self.draining.set(true);
+    /// Asks every connection to end, and wakes it. A weaker order after a stronger changes nothing.
+    pub(super) fn ask(&self, manner: Manner) {
+        self.drain.set(self.drain.get().max(Some(manner)));
         for waker in self.places.borrow().iter().flatten() {
             waker.wake_by_ref();
         }
     }
 
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.get()
+    /// How the connections have been asked to end, if they have.
+    pub(super) fn drain(&self) -> Option<Manner> {
+        self.drain.get()
     }
 
     pub(super) fn open(&self) -> usize {
@@ -112,12 +123,26 @@ mod tests {
         let first = roll.enter();
         let second = roll.enter();
         first.watch(&context);
-        roll.ask();
-        assert!(roll.is_draining());
+        roll.ask(Manner::Gently);
+        assert_eq!(roll.drain(), Some(Manner::Gently));
         drop(first);
         assert_eq!(roll.poll_empty(&mut context), Poll::Pending);
         drop(second);
         assert_eq!(roll.poll_empty(&mut context), Poll::Ready(()));
+    }
+
+    #[test]
+    fn an_order_is_never_weakened() {
+        let roll = Roll::default();
+        assert_eq!(roll.drain(), None);
+        for (order, expected) in [
+            (Manner::Gently, Manner::Gently),
+            (Manner::Promptly, Manner::Promptly),
+            (Manner::Gently, Manner::Promptly),
+        ] {
+            roll.ask(order);
+            assert_eq!(roll.drain(), Some(expected));
+        }
     }
 
     #[test]

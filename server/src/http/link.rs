@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     access::{Outcome, Record},
+    drain::Manner,
     phase::{Action, Event, Phase, Timeouts},
     settings::Settings,
     socket::Stream,
@@ -45,7 +46,7 @@ pub(super) struct Link {
     pub(super) stream: RefCell<Option<Stream>>,
     /// Bytes that an earlier hyper had read and not used; to be read before the stream.
     pub(super) leftover: RefCell<Bytes>,
-    timeouts: Timeouts,
+    timeouts: Cell<Timeouts>,
     phase: Cell<Phase>,
     /// Something was given to hyper or to us that the kernel has not taken.
     unflushed: Cell<bool>,
@@ -68,7 +69,7 @@ pub(super) struct Link {
     /// Bytes of empty lines in front of the present head, until its first other byte.
     empty_line_bytes: Cell<Option<usize>>,
     flooded: Cell<bool>,
-    draining: Cell<bool>,
+    drain: Cell<Option<Manner>>,
 }
 
 /// The request in hand.
@@ -87,7 +88,7 @@ impl Link {
             peer: Arc::new(peer),
             stream: RefCell::new(Some(stream)),
             leftover: RefCell::default(),
-            timeouts,
+            timeouts: Cell::new(timeouts),
             phase: Cell::new(Phase::accepted(Instant::now(), &timeouts)),
             unflushed: Cell::new(false),
             flush_waker: RefCell::default(),
@@ -101,7 +102,7 @@ impl Link {
             body_unread: Cell::new(false),
             empty_line_bytes: Cell::new(None),
             flooded: Cell::new(false),
-            draining: Cell::new(false),
+            drain: Cell::new(None),
         }
     }
 
@@ -113,24 +114,27 @@ impl Link {
 
     /// Whether the connection has been idle for at least `time`.
     pub(super) fn is_idle_for(&self, time: Duration) -> bool {
-        let idle = self.phase.get().idle_for(Instant::now(), &self.timeouts);
+        let idle = self.phase.get().idle_for(Instant::now(), &self.timeouts.get());
         idle.is_some_and(|idle| time <= idle)
     }
 
     /// Moves to the next phase and says what must be done.
     pub(super) fn on(&self, event: Event) -> Action {
-        let (next, action) = self.phase.get().on(event, Instant::now(), &self.timeouts);
+        let (next, action) = self.phase.get().on(event, Instant::now(), &self.timeouts.get());
         self.phase.set(next);
         action
     }
 
     /// The worker wants to end: the next response is the last.
-    pub(super) fn drain(&self) {
-        self.draining.set(true);
+    pub(super) fn set_drain(&self, manner: Manner) {
+        self.drain.set(Some(manner));
+        self.timeouts.set(self.timeouts.get().draining());
+        self.on(Event::DrainAsked(manner));
     }
 
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.get()
+    /// How the connection has been asked to end, if it has.
+    pub(super) fn drain(&self) -> Option<Manner> {
+        self.drain.get()
     }
 
     /// Whether a connection without a request can be closed, because no byte of one has come. On a
@@ -262,7 +266,7 @@ impl Link {
 
     /// Whether the response to the present request must say `connection: close`.
     pub(super) fn must_close(&self) -> bool {
-        self.draining.get()
+        self.drain.get().is_some()
             || self.last.get()
             || self.input_shut.get()
             || self.requests.get() >= self.settings.limits.max_keep_alive

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::drain::Manner;
 use crate::config::Limits;
 
-/// After a drain was asked, a connection that was accepted but has sent nothing gets this long to
-/// send its request: its client was told by the kernel that it is connected.
+/// After a drain was asked, a connection that was accepted but has sent nothing gets at least this
+/// long to send its request: its client was told by the kernel that it is connected.
 pub(super) const FRESH_GRACE: Duration = Duration::from_secs(1);
 
 /// Where a connection stands.
@@ -55,8 +56,8 @@ pub(super) enum Event {
     Written,
     /// The kernel has taken the whole response.
     ResponseFlushed,
-    /// The worker wants to end.
-    DrainAsked,
+    /// The worker wants to end, in this manner.
+    DrainAsked(Manner),
     /// The deadline may have passed.
     Tick,
 }
@@ -84,6 +85,8 @@ pub(super) struct Timeouts {
     pub(super) persistent: Duration,
     /// Without the client taking a byte of the response.
     pub(super) write: Duration,
+    /// In a gentle drain, without a first byte of one more request.
+    pub(super) drain_idle: Duration,
 }
 
 impl From<&Limits> for Timeouts {
@@ -92,6 +95,24 @@ impl From<&Limits> for Timeouts {
             first_data: limits.first_data_timeout,
             persistent: limits.persistent_timeout,
             write: limits.write_timeout,
+            // Half of a drain is left for the answers to the last requests; and a connection that
+            // brings none is closed before the drain's limit would count it as cut.
+            drain_idle: limits.drain_idle_timeout.min(limits.shutdown_timeout / 2),
+        }
+    }
+}
+
+impl Timeouts {
+    /// As they are in a gentle drain, where a response that did not say `connection: close` may
+    /// still end.
+    pub(super) fn draining(self) -> Self {
+        Self { persistent: self.persistent.min(self.drain_idle), ..self }
+    }
+
+    fn fresh_grace(&self, manner: Manner) -> Duration {
+        match manner {
+            Manner::Promptly => FRESH_GRACE,
+            Manner::Gently => FRESH_GRACE.max(self.drain_idle),
         }
     }
 }
@@ -158,13 +179,16 @@ impl Phase {
             }
             (Self::Blocked { .. }, Event::Written) => Self::Responding,
             (_, Event::ResponseFlushed) => Self::Idle { until: now + timeouts.persistent },
-            (Self::Fresh { until }, Event::DrainAsked) => {
-                Self::Fresh { until: until.min(now + FRESH_GRACE) }
+            (Self::Fresh { until }, Event::DrainAsked(manner)) => {
+                Self::Fresh { until: until.min(now + timeouts.fresh_grace(manner)) }
+            }
+            (Self::Idle { until }, Event::DrainAsked(Manner::Gently)) => {
+                Self::Idle { until: until.min(now + timeouts.drain_idle) }
             }
             (unchanged, _) => unchanged,
         };
         let action = match (self, event) {
-            (Self::Idle { .. }, Event::DrainAsked) => Action::Close,
+            (Self::Idle { .. }, Event::DrainAsked(Manner::Promptly)) => Action::Close,
             (_, Event::Tick) => self.tick(now),
             (_, _) => Action::Continue,
         };

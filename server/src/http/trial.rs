@@ -23,6 +23,7 @@ use crate::config::Limits;
 
 mod drain;
 mod early;
+mod gentle_drain;
 mod hijack;
 mod requests;
 mod responses;

@@ -1,6 +1,11 @@
 //! The HTTP side as a whole: accepts until told to drain, then sees its connections off.
 
-use std::{future::Future, future::poll_fn, rc::Rc, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::{pending, poll_fn},
+    rc::Rc,
+    sync::Arc,
+};
 
 use hyper::server::conn::http1;
 use tokio::{sync::Semaphore, task::JoinSet, time};
@@ -8,7 +13,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time};
 use super::{
     accept::{self, Source},
     application::Application,
-    drain::{Drained, Roll},
+    drain::{Drained, Manner, Roll},
     settings::Settings,
     upload,
 };
@@ -48,19 +53,22 @@ impl<A: Application> Worker<A> {
     }
 }
 
-/// Serves every connection of `sources` until `drain` completes, then finishes those in hand
+/// Serves every connection of `sources` until the first of `orders`, then finishes those in hand
 /// within `settings.limits.shutdown_timeout`.
 ///
 /// Must run inside a [`LocalSet`](tokio::task::LocalSet). The listening sockets are shared with
 /// other workers: each takes a connection only while it has room for it. While draining, no
-/// connection is accepted, idle ones are closed, and every response says `connection: close`; a
-/// request whose bytes have arrived on a kept-alive connection is still served. What is open when
+/// connection is accepted, and every response says `connection: close`. Idle connections go as the
+/// [`Manner`] says; a request whose bytes have arrived on one is still served. What is open when
 /// the limit passes goes down with the `LocalSet`.
+///
+/// `orders` is asked for the next order after [`Manner::Gently`]: [`Manner::Promptly`] hurries a
+/// gentle drain, and nothing can follow it. Its futures may be dropped before they are ready.
 pub async fn serve<A: Application>(
     sources: Vec<Source>,
     application: A,
     settings: Settings,
-    drain: impl Future<Output = ()>,
+    mut orders: impl AsyncFnMut() -> Manner,
 ) -> Drained {
     let patience = settings.limits.shutdown_timeout;
     let worker = Worker::new(application, settings);
@@ -68,12 +76,27 @@ pub async fn serve<A: Application>(
     for source in sources {
         loops.spawn_local(accept::run(source, Rc::clone(&worker)));
     }
-    drain.await;
+    let manner = orders().await;
     loops.shutdown().await;
-    worker.roll.ask();
-    let empty = poll_fn(|context| worker.roll.poll_empty(context));
-    match time::timeout(patience, empty).await {
-        Ok(()) => Drained::Fully,
-        Err(time::error::Elapsed { .. }) => Drained::Cut { connections: worker.roll.open() },
+    let roll = &worker.roll;
+    roll.ask(manner);
+    tokio::select! {
+        biased;
+        () = poll_fn(|context| roll.poll_empty(context)) => Drained::Fully,
+        () = time::sleep(patience) => Drained::Cut { connections: roll.open() },
+        never = obey(roll, manner, orders) => match never {},
     }
+}
+
+/// Passes orders on to the roll, as long as there is one that could change anything.
+async fn obey(
+    roll: &Roll,
+    mut manner: Manner,
+    mut orders: impl AsyncFnMut() -> Manner,
+) -> Infallible {
+    while manner == Manner::Gently {
+        manner = orders().await;
+        roll.ask(manner);
+    }
+    pending().await
 }

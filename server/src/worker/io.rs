@@ -22,7 +22,7 @@ use tokio::{sync::Notify, task::LocalSet};
 use super::{Birth, EX_OSERR};
 use crate::{
     config::Config,
-    http::{self, Counters, Drained, Settings, Source},
+    http::{self, Counters, Drained, Manner, Settings, Source},
     telemetry::{
         access::AccessLines,
         chain,
@@ -115,16 +115,16 @@ impl Io {
             log.error(&error);
             return EX_OSERR;
         }
-        let told = async {
+        let orders = async || {
             tokio::select! {
-                () = told_by_master(&channel) => {}
-                () = drain.notified() => {}
+                manner = told_by_master(&channel) => manner,
+                () = drain.notified() => Manner::Promptly,
             }
         };
         let application =
             Threads { queue, status: pool.status(), most: usize::from(config.threads.max) };
         let limit = config.limits.shutdown_timeout;
-        let drained = http::serve(sources, application, settings(&config), told).await;
+        let drained = http::serve(sources, application, settings(&config), orders).await;
         if let Drained::Cut { connections } = drained {
             log.drain_cut(connections, limit);
         }
@@ -133,14 +133,15 @@ impl Io {
 }
 
 /// Waits for the order to drain, or the master's end.
-async fn told_by_master(channel: &AsyncChannel) {
+async fn told_by_master(channel: &AsyncChannel) -> Manner {
     match channel.next::<ToWorker>().await {
         Ok(Some(delivery)) => match delivery.message {
-            ToWorker::Drain => {}
+            ToWorker::Drain => return Manner::Promptly,
         },
         Ok(None) => tracing::debug!("the master is gone"),
         Err(error) => events::complain(&chain(&error)),
     }
+    Manner::Promptly
 }
 
 fn fail(channel: &AsyncChannel, log: &Events, errno: nix::Error) -> u8 {

@@ -111,4 +111,15 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
         ..PLAIN
     },
+    Flag {
+        long: "drain-idle-timeout",
+        takes: SECONDS,
+        help: "For idle connections at a restart",
+        more: "To bring one more request to an old worker; at most half of \
+               --worker-shutdown-timeout. Default: 5.",
+        effect: Effect::Set(|settings, given| {
+            given.fill(&mut settings.limits.drain_idle_timeout, seconds)
+        }),
+        ..PLAIN
+    },
 ];

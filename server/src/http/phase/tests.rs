@@ -6,9 +6,10 @@ const TIMEOUTS: Timeouts = Timeouts {
     first_data: Duration::from_secs(30),
     persistent: Duration::from_secs(65),
     write: Duration::from_secs(10),
+    drain_idle: Duration::from_secs(5),
 };
 
-const EVENTS: [Event; 11] = [
+const EVENTS: [Event; 12] = [
     Event::Received,
     Event::HeadComplete,
     Event::SpoolingStarted,
@@ -18,7 +19,8 @@ const EVENTS: [Event; 11] = [
     Event::WriteBlocked,
     Event::Written,
     Event::ResponseFlushed,
-    Event::DrainAsked,
+    Event::DrainAsked(Manner::Gently),
+    Event::DrainAsked(Manner::Promptly),
     Event::Tick,
 ];
 
@@ -54,21 +56,21 @@ fn every_phase_meets_every_event() {
     let now = Instant::now();
     // Columns as EVENTS; "-" stays. The deadline has not passed, so a tick does nothing.
     let table = [
-        ["Head", "Body", "-", "-", "-", "Responding", "-", "-", "Idle", "-", "-"],
-        ["-", "Body", "-", "-", "-", "Responding", "-", "-", "Idle", "-", "-"],
-        ["-", "-", "Spooling", "-", "Application", "Responding", "-", "-", "Idle", "-", "-"],
-        ["-", "Body", "-", "Body", "Application", "Responding", "-", "-", "Idle", "-", "-"],
-        ["-", "Body", "-", "-", "-", "Responding", "Blocked", "-", "Idle", "-", "-"],
-        ["-", "Body", "-", "-", "-", "-", "Blocked", "-", "Idle", "-", "-"],
-        ["-", "Body", "-", "-", "-", "-", "-", "Responding", "Idle", "-", "-"],
-        ["Head", "Body", "-", "-", "-", "Responding", "-", "-", "-", "-", "-"],
+        ["Head", "Body", "-", "-", "-", "Responding", "-", "-", "Idle", "-", "-", "-"],
+        ["-", "Body", "-", "-", "-", "Responding", "-", "-", "Idle", "-", "-", "-"],
+        ["-", "-", "Spooling", "-", "Application", "Responding", "-", "-", "Idle", "-", "-", "-"],
+        ["-", "Body", "-", "Body", "Application", "Responding", "-", "-", "Idle", "-", "-", "-"],
+        ["-", "Body", "-", "-", "-", "Responding", "Blocked", "-", "Idle", "-", "-", "-"],
+        ["-", "Body", "-", "-", "-", "-", "Blocked", "-", "Idle", "-", "-", "-"],
+        ["-", "Body", "-", "-", "-", "-", "-", "Responding", "Idle", "-", "-", "-"],
+        ["Head", "Body", "-", "-", "-", "Responding", "-", "-", "-", "-", "-", "-"],
     ];
     for (phase, row) in phases(now + Duration::from_secs(1)).into_iter().zip(table) {
         for (event, expected) in EVENTS.into_iter().zip(row) {
             let (next, action) = phase.on(event, now, &TIMEOUTS);
             let expected = if expected == "-" { name(phase) } else { expected };
             assert_eq!(name(next), expected, "{phase:?} on {event:?}");
-            let closes = phase.is_idle() && event == Event::DrainAsked;
+            let closes = phase.is_idle() && event == Event::DrainAsked(Manner::Promptly);
             let expected = if closes { Action::Close } else { Action::Continue };
             assert_eq!(action, expected, "{phase:?} on {event:?}");
         }
@@ -128,6 +130,43 @@ fn a_blocked_write_keeps_its_deadline_until_a_byte_is_taken() {
 fn a_drain_shortens_the_wait_for_a_first_byte() {
     let now = Instant::now();
     let fresh = Phase::accepted(now, &TIMEOUTS);
-    let (fresh, action) = fresh.on(Event::DrainAsked, now, &TIMEOUTS);
-    assert_eq!((fresh.deadline(), action), (Some(now + FRESH_GRACE), Action::Continue));
+    for (manner, grace) in [(Manner::Gently, TIMEOUTS.drain_idle), (Manner::Promptly, FRESH_GRACE)]
+    {
+        let (next, action) = fresh.on(Event::DrainAsked(manner), now, &TIMEOUTS);
+        assert_eq!((next.deadline(), action), (Some(now + grace), Action::Continue));
+    }
+    let short = Timeouts { drain_idle: FRESH_GRACE / 2, ..TIMEOUTS };
+    let (next, _) = fresh.on(Event::DrainAsked(Manner::Gently), now, &short);
+    assert_eq!(next.deadline(), Some(now + FRESH_GRACE));
+}
+
+#[test]
+fn a_gentle_drain_shortens_the_idle_time_and_never_lengthens_it() {
+    let now = Instant::now();
+    let ordered = Event::DrainAsked(Manner::Gently);
+    let (idle, _) = Phase::Responding.on(Event::ResponseFlushed, now, &TIMEOUTS);
+    let (idle, action) = idle.on(ordered, now, &TIMEOUTS);
+    let until = now + TIMEOUTS.drain_idle;
+    assert_eq!((idle.deadline(), action), (Some(until), Action::Continue));
+    let later = now + Duration::from_secs(3);
+    let (again, _) = idle.on(ordered, later, &TIMEOUTS);
+    assert_eq!(again.deadline(), Some(until));
+}
+
+#[test]
+fn a_response_that_ends_during_a_gentle_drain_is_followed_by_the_short_idle_time() {
+    let now = Instant::now();
+    let flushed = Event::ResponseFlushed;
+    let (idle, _) = Phase::Responding.on(flushed, now, &TIMEOUTS.draining());
+    assert_eq!(idle.deadline(), Some(now + TIMEOUTS.drain_idle));
+    let short = Timeouts { persistent: Duration::from_secs(2), ..TIMEOUTS };
+    let (idle, _) = Phase::Responding.on(flushed, now, &short.draining());
+    assert_eq!(idle.deadline(), Some(now + short.persistent));
+}
+
+#[test]
+fn a_drain_always_leaves_time_for_the_last_answers() {
+    let limits = Limits { shutdown_timeout: Duration::from_secs(6), ..Limits::default() };
+    assert_eq!(Timeouts::from(&limits).drain_idle, Duration::from_secs(3));
+    assert_eq!(Timeouts::from(&Limits::default()).drain_idle, Duration::from_secs(5));
 }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version, request::Parts};
 use rackrs::{
     config::Limits,
-    http::{Application, Counters, Manner, Settings, Source, serve},
+    http::{Application, Counters, Manner, Server, Settings, Source},
 };
 use rackrs_ruby::exchange::{Answer, Body, Full, Queue, Request, Response, ResponseBody, Taken};
 use serde_json::{Value, json};
@@ -69,7 +69,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         drop(tokio::signal::ctrl_c().await);
         Manner::Promptly
     };
-    local.block_on(&runtime, serve(sources, Echo(Arc::clone(&queue)), settings, orders));
+    let server = Server::new(Echo(Arc::clone(&queue)), settings);
+    local.block_on(&runtime, server.serve(sources, orders));
     queue.close();
     wait_for_all(&ended);
     Ok(())

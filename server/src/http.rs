@@ -24,9 +24,11 @@ mod phase;
 mod refusal;
 mod reply_head;
 mod request;
+mod server;
 mod settings;
 mod socket;
 mod upload;
+mod warm_up;
 mod worker;
 
 #[cfg(test)]
@@ -37,5 +39,6 @@ pub use access::{AccessLog, Entry};
 pub use application::Application;
 pub use counters::{Counters, Snapshot};
 pub use drain::{Drained, Manner};
+pub use server::Server;
 pub use settings::{OpenTempFile, Settings};
-pub use worker::serve;
+pub use warm_up::{WarmUp, WarmUpError};

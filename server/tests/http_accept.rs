@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rackrs::{
     config::Limits,
-    http::{Application, Counters, Drained, Manner, Settings, Source, serve},
+    http::{Application, Counters, Drained, Manner, Server, Settings, Source},
 };
 use rackrs_ruby::exchange::{Full, Request, Response, ResponseBody};
 use tokio::{
@@ -82,7 +82,7 @@ fn a_process_without_descriptors_waits_for_one() {
         let settings = settings(&counters);
         let server = spawn_local(async move {
             let orders = async || (&mut asked).await.unwrap();
-            serve(vec![Source::Tcp(listener)], Facts, settings, orders).await
+            Server::new(Facts, settings).serve(vec![Source::Tcp(listener)], orders).await
         });
         let mut first = TcpStream::connect(address).await.unwrap();
         assert!(ask(&mut first).await.ends_with("Some(127.0.0.1) Some(127.0.0.1)"));

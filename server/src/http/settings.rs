@@ -8,7 +8,7 @@ use crate::config::Limits;
 /// Opens an empty unlinked temporary file for a request body.
 pub type OpenTempFile = fn() -> io::Result<File>;
 
-/// Everything [`serve`](super::serve) needs besides sockets and application.
+/// Everything a [`Server`](super::Server) needs besides sockets and application.
 #[derive(Clone)]
 pub struct Settings {
     /// Sizes and time-outs.

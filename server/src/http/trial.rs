@@ -29,6 +29,7 @@ mod requests;
 mod responses;
 mod timeouts;
 mod uploads;
+mod warm_up;
 
 /// Longest that a client waits for anything. Paused time jumps over it only if nothing else can
 /// happen any more.

@@ -22,7 +22,7 @@ use tokio::{sync::Notify, task::LocalSet};
 use super::{Birth, EX_OSERR};
 use crate::{
     config::Config,
-    http::{self, Counters, Drained, Manner, Settings, Source},
+    http::{self, Counters, Drained, Manner, Server, Settings, Source},
     telemetry::{
         access::AccessLines,
         chain,
@@ -124,7 +124,8 @@ impl Io {
         let application =
             Threads { queue, status: pool.status(), most: usize::from(config.threads.max) };
         let limit = config.limits.shutdown_timeout;
-        let drained = http::serve(sources, application, settings(&config), orders).await;
+        let server = Server::new(application, settings(&config));
+        let drained = server.serve(sources, orders).await;
         if let Drained::Cut { connections } = drained {
             log.drain_cut(connections, limit);
         }

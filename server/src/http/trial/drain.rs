@@ -13,7 +13,7 @@ use tokio::{
 use super::{Client, Fake, echo, eventually, get, respond, run, seconds_since, serving, settings};
 use crate::{
     config::Limits,
-    http::{Counters, Drained, Manner, Snapshot, Source, serve},
+    http::{self, Counters, Drained, Manner, Snapshot, Source},
 };
 
 /// A worker with a listener; requests for `/held` wait until [`Server::release`], and so does the
@@ -50,7 +50,9 @@ impl Server {
         let (orders, mut given) = mpsc::channel(2);
         let ended = spawn_local(async move {
             let orders = async || given.recv().await.unwrap();
-            serve(vec![Source::Unix(listener)], application, settings, orders).await
+            http::Server::new(application, settings)
+                .serve(vec![Source::Unix(listener)], orders)
+                .await
         });
         Self { folder, orders, ended, held, counters }
     }

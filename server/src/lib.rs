@@ -1,7 +1,8 @@
-//! The server: command line, configuration, master, mold, worker, HTTP, telemetry.
+//! The server: command line, configuration, master, mold, worker, HTTP, telemetry, control.
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod http;
 pub mod master;
 pub mod mold;

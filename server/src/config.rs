@@ -24,11 +24,12 @@ pub use resolve::Resolved;
 pub use setting::Source;
 pub use show::{Row, ShowFormat};
 
+pub(crate) use bind::parse as parse_bind;
 pub(crate) use layers::VARIABLES;
 pub(crate) use nearest::nearest;
 pub(crate) use resolve::resolve;
 pub(crate) use setting::Given;
-pub(crate) use settings::{ConfigFile, Listen, Settings};
+pub(crate) use settings::{ConfigFile, DEFAULT_PID_FILE, Listen, Settings};
 pub(crate) use show::print as print_rows;
 pub(crate) use value::{ROOM_MAX, path, port, seconds, threads, whole, word, workers};
 

@@ -26,6 +26,9 @@ pub use stats::{
     ServerState, Stats, WorkerStats,
 };
 
+pub(crate) use conversation::{ANSWER_LIMIT, READ_LIMIT};
+pub(crate) use protocol::encode;
+
 /// The extension of a control socket.
 const EXTENSION: &str = "ctl";
 

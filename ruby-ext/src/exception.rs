@@ -49,10 +49,15 @@ pub enum Kind {
 impl Exception {
     /// Copies what there is to know. Its own methods may raise, or return what is no string; then
     /// that part is replaced by a note.
+    ///
+    /// A jump ends with this: it must not be resumed by `rb_jump_tag` any more.
     #[must_use]
     pub fn read(ruby: &Ruby, error: &Error) -> Self {
         match error.error_type() {
-            ErrorType::Jump(tag) => Self::of_jump(*tag),
+            ErrorType::Jump(tag) => {
+                end_jump(ruby, error);
+                Self::of_jump(*tag)
+            }
             ErrorType::Error(class, message) => {
                 match class.new_instance((ruby.str_new(message),)) {
                     Ok(exception) => Self::of_value(ruby, exception.as_value()),
@@ -82,9 +87,9 @@ impl Exception {
 
     fn of_value(ruby: &Ruby, exception: Value) -> Self {
         let class = class_name(exception);
-        let message = text_of(exception, "message")
+        let message = text_of(ruby, exception, "message")
             .unwrap_or_else(|| format!("(the message of this {class} cannot be read)"));
-        let backtrace = backtrace_of(exception);
+        let backtrace = backtrace_of(ruby, exception);
         let full_message = full_message_of(ruby, exception)
             .unwrap_or_else(|| compose(&class, &message, &backtrace));
         let kind = kind_of(ruby, exception);
@@ -100,6 +105,16 @@ impl fmt::Display for Exception {
 
 impl std::error::Error for Exception {}
 
+/// Takes the mark that a caught jump leaves in the place of `$!` away. Magnus puts what is there back
+/// when it has caught the next exception, and Ruby refuses such a mark by raising: outside of any
+/// protection, over our frames.
+fn end_jump(_ruby: &Ruby, caught: &Error) {
+    if matches!(caught.error_type(), ErrorType::Jump(_)) {
+        // SAFETY: `nil` is what Ruby always takes; the GVL is held (`_ruby`).
+        unsafe { rb_sys::rb_set_errinfo(rb_sys::Qnil as rb_sys::VALUE) };
+    }
+}
+
 /// By Ruby's own function, because a class may override its `name`.
 fn class_name(exception: Value) -> String {
     let name = protect(|| {
@@ -113,17 +128,22 @@ fn class_name(exception: Value) -> String {
     name.ok().and_then(text).unwrap_or_else(|| "Exception".to_owned())
 }
 
-fn text_of(exception: Value, method: &str) -> Option<String> {
-    exception.funcall::<_, _, Value>(method, ()).ok().and_then(text)
+/// What an exception's own method returned, if it returned; what it raised is of no interest.
+fn returned<T>(ruby: &Ruby, called: Result<T, Error>) -> Option<T> {
+    called.inspect_err(|error| end_jump(ruby, error)).ok()
+}
+
+fn text_of(ruby: &Ruby, exception: Value, method: &str) -> Option<String> {
+    returned(ruby, exception.funcall::<_, _, Value>(method, ())).and_then(text)
 }
 
 fn full_message_of(ruby: &Ruby, exception: Value) -> Option<String> {
     let plain = kwargs!(ruby, "highlight" => false);
-    exception.funcall::<_, _, Value>("full_message", (plain,)).ok().and_then(text)
+    returned(ruby, exception.funcall::<_, _, Value>("full_message", (plain,))).and_then(text)
 }
 
-fn backtrace_of(exception: Value) -> Vec<String> {
-    let lines = exception.funcall::<_, _, Value>("backtrace", ()).ok();
+fn backtrace_of(ruby: &Ruby, exception: Value) -> Vec<String> {
+    let lines = returned(ruby, exception.funcall::<_, _, Value>("backtrace", ()));
     lines.and_then(RArray::from_value).map_or_else(Vec::new, |lines| {
         let count = lines.len().min(BACKTRACE_LINES_MAX);
         (0..count)
@@ -134,7 +154,7 @@ fn backtrace_of(exception: Value) -> Vec<String> {
 }
 
 fn kind_of(ruby: &Ruby, exception: Value) -> Kind {
-    let number = |method: &str| exception.funcall::<_, _, i32>(method, ()).ok();
+    let number = |method: &str| returned(ruby, exception.funcall::<_, _, i32>(method, ()));
     if exception.is_kind_of(ruby.exception_system_exit()) {
         return Kind::Exit(number("status").unwrap_or(1));
     }
@@ -158,7 +178,7 @@ fn compose(class: &str, message: &str, backtrace: &[String]) -> String {
 }
 
 /// The text of a Ruby string; none of anything else.
-fn text(value: Value) -> Option<String> {
+pub(crate) fn text(value: Value) -> Option<String> {
     let string = RString::from_value(value)?;
     // SAFETY: the bytes are copied before Ruby runs again.
     Some(cut(unsafe { string.as_slice() }))

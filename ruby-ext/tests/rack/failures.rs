@@ -10,6 +10,7 @@ pub(crate) const CASES: &[Case] = &[
     ("failures: pages", pages),
     ("failures: the log", log),
     ("failures: a killed thread", killed),
+    ("failures: a killed thread whose clean-up raises", killed_and_raising),
 ];
 
 fn ways_out(world: &World<'_>) {
@@ -78,4 +79,21 @@ fn killed(world: &World<'_>) {
         assert!(world.eval::<bool>("$ensured"));
         assert_eq!(world.get("->(env) { [200, {}, []] }").status, 200);
     }
+}
+
+/// Ruby refuses to go back to the mark of a kill when the next exception has been caught.
+fn killed_and_raising(world: &World<'_>) {
+    let app = "->(env) {
+        env['rack.after_reply'] << -> { raise 'in a callback' }
+        body = Object.new
+        def body.each = (yield 'part'; Thread.exit)
+        def body.close = raise('at the close')
+        [200, {}, body]
+    }";
+    let (received, log) = world.logged(|| {
+        let loaded = world.app(app);
+        serve_on_ruby_thread(world, &loaded)
+    });
+    assert!(received.is_thread_ending, "{log}");
+    assert!(log.contains("at the close") && log.contains("in a callback"), "{log}");
 }

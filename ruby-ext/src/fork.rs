@@ -13,7 +13,7 @@
 //! The go-ahead makes sure that no child runs whose parent was told of a failure, and that the
 //! child has been re-parented before it looks.
 
-mod process;
+pub(crate) mod process;
 
 use std::{
     io::{self, Read, Write},
@@ -89,7 +89,9 @@ impl ForkError {
 }
 
 /// Forks a child that re-parents to this process's subreaper. Call on the main Ruby thread of a
-/// process with no other thread.
+/// process with no other thread: a mold, or a worker whose pool has ended
+/// ([`PoolEnd::Drained`](crate::pool::PoolEnd)) and whose I/O thread has been joined. Ruby's own
+/// idle threads are no matter.
 ///
 /// A hook that raises in the new process ends it, with Ruby's message on stderr. The `at_exit`
 /// blocks run in neither of the short-lived processes.

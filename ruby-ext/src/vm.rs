@@ -15,12 +15,16 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use magnus::{Module, RClass, RModule, Ruby, Value, value::ReprValue};
+use magnus::{Error, Module, RClass, RModule, Ruby, Value, value::ReprValue};
 
 pub use boot::BootError;
 pub use ending::Ending;
 
 use crate::exception::Exception;
+
+/// How many collections an object of Ruby 3.1 and 3.2 survives until it is old and its header is
+/// left alone.
+const COLLECTIONS_UNTIL_OLD: usize = 3;
 
 /// What the VM is started with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,19 +136,29 @@ impl Vm {
         Ok(())
     }
 
-    /// Prepares the heap for copy-on-write by `Process.warmup`, which Ruby has from 3.3 on; for the
-    /// mold, after the application is loaded. `false` where Ruby has no such method.
+    /// Settles the heap for copy-on-write, before a process becomes the one that others are forked
+    /// from: a mold when the application is loaded, a worker that is made a mold when its pool has
+    /// ended. From Ruby 3.3 on by `Process.warmup`, and `true`; before, by full collections that
+    /// leave no object that the next ones would mark as a little older, and `false`.
     ///
     /// # Errors
     ///
     /// What it raised.
     pub fn warmup(&self) -> Result<bool, Exception> {
         let process: RModule = self.ruby.module_process();
-        if !responds(process.as_value(), "warmup") {
-            return Ok(false);
-        }
-        let warmed: Result<Value, _> = process.funcall("warmup", ());
-        warmed.map(|_| true).map_err(|error| Exception::read(&self.ruby, &error))
+        let by_ruby = responds(process.as_value(), "warmup");
+        let settled = if by_ruby {
+            process.funcall::<_, _, Value>("warmup", ()).map(drop)
+        } else {
+            self.age_objects()
+        };
+        settled.map(|()| by_ruby).map_err(|error| Exception::read(&self.ruby, &error))
+    }
+
+    fn age_objects(&self) -> Result<(), Error> {
+        let collector: RModule = self.ruby.class_object().const_get("GC")?;
+        (0..COLLECTIONS_UNTIL_OLD)
+            .try_for_each(|_| collector.funcall::<_, _, Value>("start", ()).map(drop))
     }
 
     /// From 3.3 on, where it can be enabled at any time; before, `--yjit` has done it at the start.

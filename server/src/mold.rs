@@ -139,7 +139,7 @@ fn load_and_fork(vm: &Vm, orders: Orders, channel: Channel) -> Ending {
     }
     if let Err(exception) = vm.warmup() {
         // Only memory is lost: the pages are shared later, or not at all.
-        events::complain(&format!("Process.warmup raised {exception}"));
+        events::complain(&format!("settling the heap raised {exception}"));
     }
     let rack = application.rack_version();
     let (ruby_major, ruby_minor) = vm.version();

@@ -24,6 +24,7 @@ use super::{
 
 pub(crate) const CASES: &[Case] = &[
     ("fork_gives_a_process_that_can_run_a_pool", || drop(succeeds("fork-pool"))),
+    ("fork_of_a_worker_whose_pool_has_ended_gives_workers", || drop(succeeds("fork-again"))),
     ("fork_gives_the_child_to_the_subreaper", || drop(succeeds("fork-orphan"))),
     ("fork_runs_hooks_and_threads_work_in_the_child", || drop(succeeds("fork-hooks"))),
     ("fork_runs_at_exit_once_in_each_lasting_process", at_exit),
@@ -55,6 +56,7 @@ pub(crate) fn child(vm: &Vm, scenario: &str) -> Ending {
         "fork-pool" => {
             in_child(vm, || catch_unwind(AssertUnwindSafe(|| super::pool::serves(vm))).is_ok());
         }
+        "fork-again" => again(vm),
         "fork-at-exit" => return with_at_exit(vm),
         "fork-first-fails" => first_fails(vm),
         "fork-second-fails" => second_fails(vm),
@@ -97,6 +99,27 @@ fn in_child(vm: &Vm, body: impl FnOnce() -> bool) {
             assert_eq!(reap(child), Ok(WaitStatus::Exited(child, 0)));
         }
     }
+}
+
+/// A worker serves, drains and becomes the mold of two others. All come to this process.
+fn again(vm: &Vm) {
+    let serve_well = || catch_unwind(AssertUnwindSafe(|| super::pool::serves(vm))).is_ok();
+    in_child(vm, || {
+        let served = serve_well();
+        vm.warmup().unwrap();
+        for _ in 0..2 {
+            match fork_orphan(vm) {
+                Ok(Fork::Child) => leave(serve_well()),
+                Ok(Fork::Parent { child }) => println!("{child}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        served && serve_well()
+    });
+    for _ in 0..2 {
+        assert!(matches!(reap(ANY), Ok(WaitStatus::Exited(_, 0))));
+    }
+    assert_eq!(reap(ANY), Err(Errno::ECHILD));
 }
 
 fn orphan(vm: &Vm) {

@@ -237,7 +237,11 @@ fn title(vm: &Vm) {
     assert!(set_title(ruby, "zero \0 byte").unwrap_err().message.contains("null byte"));
     assert!(vm.version() >= (3, 1));
     assert_ne!(vm.yjit(), Yjit::On);
+    execute(ruby, "require 'objspace'; $kept = Object.new; nil");
+    let is_old = || eval::<bool>(ruby, "ObjectSpace.dump($kept).include?('\"old\":true')");
+    assert!(!is_old());
     assert_eq!(vm.warmup().unwrap(), vm.version() >= (3, 3));
+    assert!(is_old(), "the next collection would write to it");
 }
 
 fn signal_traps(vm: &Vm) {

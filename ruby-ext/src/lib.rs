@@ -8,6 +8,7 @@ pub mod exception;
 pub mod exchange;
 pub mod fork;
 pub mod gvl;
+pub mod hooks;
 pub mod load;
 pub mod pool;
 pub mod rack;

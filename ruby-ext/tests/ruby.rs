@@ -6,6 +6,8 @@
 mod child;
 #[path = "ruby/fork.rs"]
 mod fork;
+#[path = "ruby/hooks.rs"]
+mod hooks;
 #[path = "ruby/load.rs"]
 mod load;
 #[path = "ruby/pool.rs"]
@@ -23,8 +25,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((first, rest)) if first == child::FLAG => child::main(rest),
-        Some(_) | None => {
-            runner::main(&arguments, &[vm::CASES, load::CASES, fork::CASES, pool::CASES])
-        }
+        Some(_) | None => runner::main(
+            &arguments,
+            &[vm::CASES, load::CASES, fork::CASES, hooks::CASES, pool::CASES],
+        ),
     }
 }

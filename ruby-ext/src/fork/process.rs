@@ -44,13 +44,13 @@ pub(super) fn fork(ruby: &Ruby) -> Forked {
 }
 
 /// Ends this process at once: no `at_exit` block, no flushing of buffers that the parent has too.
-pub(super) fn leave(status: u8) -> ! {
+pub(crate) fn leave(status: u8) -> ! {
     // SAFETY: ends the process; nothing that this process owns outlives it.
     unsafe { libc::_exit(i32::from(status)) }
 }
 
 /// Not through Ruby's `$stderr`, whose buffer is the parent's.
-fn print_to_stderr(text: &str) {
+pub(crate) fn print_to_stderr(text: &str) {
     // SAFETY: descriptor 2 is open from the start of the VM on, and `ManuallyDrop` leaves it so.
     let mut stderr = ManuallyDrop::new(unsafe { File::from_raw_fd(libc::STDERR_FILENO) });
     // A process that is about to end has nobody to tell that stderr is closed.

@@ -12,18 +12,21 @@
 mod foreman;
 mod hand;
 mod plan;
+mod seat;
 mod status;
+mod watch;
 
 use std::{fmt, io, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use magnus::{Error, Ruby};
 
 pub use status::{PoolStatus, PoolStatusNow};
+pub use watch::{NoWatch, Watch};
 
 use crate::{
     bell::Bell,
     exception::Exception,
-    exchange::{Queue, Request},
+    exchange::{Queue, Request, process::Process},
 };
 
 /// How long a thread above the minimum stays without work, unless the options say otherwise
@@ -33,9 +36,10 @@ pub const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How long killed threads have to run their `ensure` blocks (Puma's `SHUTDOWN_GRACE_TIME`).
 pub const KILL_GRACE: Duration = Duration::from_secs(5);
 
-/// Longest time until the foreman notices what nobody told it: a thread killed before it began, or
-/// a queue closed by itself instead of through [`Pool::close`].
-pub const FOREMAN_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest time that the foreman waits at a time. So often it tells [`Watch::ruby_ran`], and after it
+/// notices what nobody told it: a thread killed before it began, or a queue closed by itself instead
+/// of through [`Pool::close`].
+pub const BEAT: Duration = Duration::from_secs(1);
 
 /// Pause before the next attempt when the system gives no more threads.
 pub const SPAWN_RETRY: Duration = Duration::from_secs(1);
@@ -56,8 +60,8 @@ pub trait Serve: Send + Sync + 'static {
     fn stray(&self, ruby: &Ruby, exception: &Exception);
 }
 
-/// The limits of a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The limits of a pool, and who watches it.
+#[derive(Clone)]
 pub struct PoolOptions {
     /// How many threads to keep, and how many to have at most. At least 1 is kept.
     pub threads: RangeInclusive<usize>,
@@ -66,6 +70,19 @@ pub struct PoolOptions {
     /// How long requests may take after the closing before their threads are killed; `None` waits
     /// for ever (Puma's `force_shutdown_after :forever`).
     pub drain: Option<Duration>,
+    /// Who is told what the threads do; [`NoWatch`] if nobody is.
+    pub watch: Arc<dyn Watch>,
+}
+
+impl fmt::Debug for PoolOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PoolOptions")
+            .field("threads", &self.threads)
+            .field("idle", &self.idle)
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a pool ended.
@@ -86,6 +103,9 @@ pub struct Pool {
     queue: Arc<Queue>,
     serve: Arc<dyn Serve>,
     status: Arc<PoolStatus>,
+    watch: Arc<dyn Watch>,
+    /// The process that made the pool, in which alone it is watched.
+    process: Process,
     /// Rung for the foreman when a thread has begun or ended, and at the closing.
     bell: Arc<Bell>,
     threads_min: usize,
@@ -95,7 +115,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool without threads yet.
+    /// A pool without threads yet, to be run in this process.
     ///
     /// # Errors
     ///
@@ -112,6 +132,8 @@ impl Pool {
             queue,
             serve,
             status: Arc::default(),
+            watch: Arc::clone(&options.watch),
+            process: Process::current(),
             bell,
             threads_min,
             threads_max: (*options.threads.end()).max(threads_min),
@@ -142,6 +164,17 @@ impl Pool {
     /// threads still run then; ending the VM kills them.
     pub fn run(self: &Arc<Self>, ruby: &Ruby) -> Result<PoolEnd, Error> {
         foreman::run(ruby, self)
+    }
+
+    /// Who is to be told; nobody in a process that the application has forked.
+    fn watch(&self) -> Option<&dyn Watch> {
+        (!self.process.is_left()).then_some(&*self.watch)
+    }
+
+    /// Wakes the foreman wherever it waits.
+    fn tell_foreman(&self) {
+        self.bell.ring();
+        self.queue.interrupt();
     }
 }
 

@@ -12,12 +12,18 @@ mod hooks;
 mod load;
 #[path = "ruby/pool.rs"]
 mod pool;
+#[path = "ruby/pool_kit.rs"]
+mod pool_kit;
+#[path = "ruby/recorder.rs"]
+mod recorder;
 #[path = "ruby/request.rs"]
 mod request;
 #[path = "ruby/runner.rs"]
 mod runner;
 #[path = "ruby/vm.rs"]
 mod vm;
+#[path = "ruby/watch.rs"]
+mod watch;
 
 use std::process::ExitCode;
 
@@ -27,7 +33,7 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == child::FLAG => child::main(rest),
         Some(_) | None => runner::main(
             &arguments,
-            &[vm::CASES, load::CASES, fork::CASES, hooks::CASES, pool::CASES],
+            &[vm::CASES, load::CASES, fork::CASES, hooks::CASES, pool::CASES, watch::CASES],
         ),
     }
 }

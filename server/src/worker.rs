@@ -13,7 +13,7 @@ use rackrs_ruby::{
     Ruby,
     exchange::Queue,
     load::Loaded,
-    pool::{Pool, PoolEnd, PoolOptions},
+    pool::{NoWatch, Pool, PoolEnd, PoolOptions},
     signals::{self, TrapError},
     title,
     vm::{Ending, Vm},
@@ -73,6 +73,7 @@ pub(crate) fn main(vm: &Vm, birth: Birth, application: &Loaded) -> Ending {
         // The I/O thread has waited for the shutdown limit when it closes the pool: whatever still
         // runs then has nobody to answer to.
         drain: Some(rackrs_ruby::pool::KILL_GRACE),
+        watch: Arc::new(NoWatch),
     };
     let pool = match Pool::new(Arc::clone(&queue), &options, Arc::new(service)) {
         Ok(pool) => pool,

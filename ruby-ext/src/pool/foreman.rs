@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Instant};
 use magnus::{Error, RHash, Ruby, Thread, Value, value::ReprValue};
 
 use super::{
-    FOREMAN_PATIENCE, Pool, PoolEnd, SPAWN_RETRY,
-    hand::{self, Seat},
+    BEAT, Pool, PoolEnd, SPAWN_RETRY, hand,
     plan::{Counts, Limits, Phase, Step},
+    seat::Seat,
 };
 use crate::{
     exception::{Exception, Kind},
@@ -31,6 +31,9 @@ pub(super) fn run(ruby: &Ruby, pool: &Arc<Pool>) -> Result<PoolEnd, Error> {
     let mut phase = Phase::Serving;
     loop {
         check_interrupts(ruby)?;
+        if let Some(watch) = pool.watch() {
+            watch.ruby_ran();
+        }
         crew.free_seats()?;
         let (next, step) = phase.next(crew.counts(), limits, Instant::now());
         phase = next;
@@ -50,7 +53,7 @@ pub(super) fn run(ruby: &Ruby, pool: &Arc<Pool>) -> Result<PoolEnd, Error> {
             }
             Step::AwaitShortage => {
                 if !pool.queue.is_short_or_will_tell() {
-                    pool.bell.hear(ruby, FOREMAN_PATIENCE)?;
+                    pool.bell.hear(ruby, BEAT)?;
                 }
             }
             Step::AwaitBell(patience) => pool.bell.hear(ruby, patience)?,
@@ -99,7 +102,7 @@ impl Crew<'_> {
     fn spawn(&mut self, ruby: &Ruby) -> Result<(), Error> {
         let seat = Arc::new(Seat::default());
         let number = self.seats.iter().position(Option::is_none).unwrap_or(self.seats.len());
-        let thread = hand::spawn(ruby, self.pool, &seat)?;
+        let thread = hand::spawn(ruby, self.pool, &seat, number)?;
         if number == self.seats.len() {
             self.seats.push(None);
         }

@@ -4,10 +4,8 @@ use std::{
     any::Any,
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use magnus::{
@@ -16,73 +14,37 @@ use magnus::{
 };
 use rb_sys::VALUE;
 
-use super::Pool;
+use super::{Pool, seat::Seat};
 use crate::{
     exception::{Exception, Kind},
     exchange::{Request, Taken, process::Process},
     gvl::{Wake, check_interrupts, without_gvl},
+    hooks::{self, Hook},
 };
-
-const STARTING: u8 = 0;
-const WORKING: u8 = 1;
-const ENDED: u8 = 2;
-
-/// Where one thread stands, for the counters; each change is counted once, whoever makes it.
-#[derive(Debug, Default)]
-pub(super) struct Seat(AtomicU8);
-
-impl Seat {
-    pub(super) fn has_ended(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == ENDED
-    }
-
-    fn begin(&self, pool: &Pool) {
-        self.0.store(WORKING, Ordering::SeqCst);
-        pool.status.thread_began();
-        pool.bell.ring();
-    }
-
-    /// The thread is off the books already, by `retire_above`.
-    fn retire(&self, pool: &Pool) {
-        self.0.store(ENDED, Ordering::SeqCst);
-        pool.tell_foreman();
-    }
-
-    /// Counts the thread as gone, if it is not yet.
-    pub(super) fn end(&self, pool: &Pool) {
-        match self.0.swap(ENDED, Ordering::SeqCst) {
-            ENDED => return,
-            STARTING => pool.status.thread_began(),
-            _ => {}
-        }
-        pool.status.thread_ended();
-        pool.tell_foreman();
-    }
-}
-
-impl Pool {
-    /// Wakes the foreman wherever it waits.
-    fn tell_foreman(&self) {
-        self.bell.ring();
-        self.queue.interrupt();
-    }
-}
 
 /// What the native side of a thread owns. All of it is dropped when the thread ends, however it
 /// ends, because no Ruby jump leaves the functions that are called here.
 struct Hand {
     pool: Arc<Pool>,
     seat: Arc<Seat>,
+    /// The number of the seat.
+    number: usize,
     process: Process,
 }
 
-/// Creates the Ruby thread for `seat`.
+/// Creates the Ruby thread for `seat`, which is the one with `number`.
 ///
 /// # Errors
 ///
 /// `ThreadError` at the limit of the system; `seat` is then unused.
-pub(super) fn spawn(ruby: &Ruby, pool: &Arc<Pool>, seat: &Arc<Seat>) -> Result<Thread, Error> {
-    let hand = Hand { pool: Arc::clone(pool), seat: Arc::clone(seat), process: Process::current() };
+pub(super) fn spawn(
+    ruby: &Ruby,
+    pool: &Arc<Pool>,
+    seat: &Arc<Seat>,
+    number: usize,
+) -> Result<Thread, Error> {
+    let (process, seat) = (Process::current(), Arc::clone(seat));
+    let hand = Hand { pool: Arc::clone(pool), seat, number, process };
     let hand = Box::into_raw(Box::new(hand));
     pool.status.thread_created();
     let created = protect(|| {
@@ -121,6 +83,54 @@ impl Drop for Hand {
     }
 }
 
+/// Tells who watches that there is a hand on the seat, for as long as it lives.
+struct Presence<'a>(&'a Hand);
+
+impl<'a> Presence<'a> {
+    fn new(hand: &'a Hand) -> Self {
+        if let Some(watch) = hand.pool.watch() {
+            watch.hand_began(hand.number, nix::unistd::gettid().as_raw());
+        }
+        Self(hand)
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        if let Some(watch) = self.0.pool.watch() {
+            watch.hand_ended(self.0.number);
+        }
+    }
+}
+
+/// Tells who watches that the hand has a request, for as long as it lives.
+struct Attendance<'a>(&'a Hand);
+
+impl<'a> Attendance<'a> {
+    fn new(hand: &'a Hand, work: &Work) -> Self {
+        if let Some(watch) = hand.pool.watch() {
+            let gvl_wait = work.taken_without_gvl.map_or(Duration::ZERO, |taken| taken.elapsed());
+            watch.request_began(hand.number, &work.request, gvl_wait);
+        }
+        Self(hand)
+    }
+}
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        if let Some(watch) = self.0.pool.watch() {
+            watch.request_ended(self.0.number);
+        }
+    }
+}
+
+/// A request that a hand has taken.
+struct Work {
+    request: Box<Request>,
+    /// When it was taken, if that was done while the thread did not have the GVL.
+    taken_without_gvl: Option<Instant>,
+}
+
 /// Whether a thread goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -130,28 +140,49 @@ enum Next {
 
 impl Hand {
     fn work(&self, ruby: &Ruby) {
-        self.seat.begin(&self.pool);
+        let _presence = Presence::new(self);
+        if self.run_hook(ruby, Hook::BeforeThreadStart) == Next::Continue {
+            self.seat.begin(&self.pool);
+            self.take_and_serve(ruby);
+        }
+        // Of a killed thread too: this is its `ensure`. The copy in a forked child is no hand.
+        if !self.process.is_left() {
+            self.run_hook(ruby, Hook::BeforeThreadExit);
+        }
+    }
+
+    fn run_hook(&self, ruby: &Ruby, hook: Hook) -> Next {
+        let exceptions = hooks::run(ruby, hook, &[]);
+        let judged = exceptions.iter().map(|exception| self.judge(ruby, exception));
+        judged.fold(Next::Continue, |all, one| if one == Next::Leave { one } else { all })
+    }
+
+    fn take_and_serve(&self, ruby: &Ruby) {
         loop {
             // While there is work it stays on the GVL: handing it over costs more than a request.
-            let Some(request) = self.pool.queue.try_take().or_else(|| self.wait(ruby)) else {
+            let at_hand = self.pool.queue.try_take();
+            let at_hand = at_hand.map(|request| Work { request, taken_without_gvl: None });
+            let Some(work) = at_hand.or_else(|| self.wait(ruby)) else {
                 return;
             };
             // What came between two requests must not hit the second.
             if self.look_up(ruby) == Next::Leave {
                 // A full or closed queue drops it, and the client sees a 500.
-                drop(self.pool.queue.try_push(request));
+                drop(self.pool.queue.try_push(work.request));
                 return;
             }
-            if self.serve(ruby, request) == Next::Leave {
+            if self.serve(ruby, work) == Next::Leave {
                 return;
             }
         }
     }
 
-    fn serve(&self, ruby: &Ruby, request: Box<Request>) -> Next {
+    fn serve(&self, ruby: &Ruby, work: Work) -> Next {
         let pool = &*self.pool;
         let busy = pool.status.busy();
-        let served = catch_unwind(AssertUnwindSafe(|| pool.serve.serve(ruby, request)));
+        let attendance = Attendance::new(self, &work);
+        let served = catch_unwind(AssertUnwindSafe(|| pool.serve.serve(ruby, work.request)));
+        drop(attendance);
         drop(busy);
         // The application forked and came back in the child, where no I/O thread is.
         if self.process.is_left() {
@@ -169,22 +200,23 @@ impl Hand {
     }
 
     /// The next request, waiting for it without the GVL; `None` when the thread shall end.
-    fn wait(&self, ruby: &Ruby) -> Option<Box<Request>> {
+    fn wait(&self, ruby: &Ruby) -> Option<Work> {
         let queue = &*self.pool.queue;
         loop {
             let seen = queue.interrupts();
             let interrupt = || queue.interrupt();
-            let wait = || queue.wait(seen, self.pool.idle);
+            let wait = || (queue.wait(seen, self.pool.idle), Instant::now());
             match without_gvl(ruby, wait, Wake::Anywhere(&interrupt)) {
-                Ok(Some(Taken::Request(request))) => return Some(request),
-                Ok(Some(Taken::Closed)) => return None,
-                Ok(Some(Taken::TimedOut)) => {
-                    if self.pool.status.retire_above(self.pool.threads_min) {
-                        self.seat.retire(&self.pool);
+                Ok(Some((Taken::Request(request), taken))) => {
+                    return Some(Work { request, taken_without_gvl: Some(taken) });
+                }
+                Ok(Some((Taken::Closed, _))) => return None,
+                Ok(Some((Taken::TimedOut, _))) => {
+                    if self.seat.may_retire(&self.pool) {
                         return None;
                     }
                 }
-                Ok(Some(Taken::Interrupted) | None) => {
+                Ok(Some((Taken::Interrupted, _)) | None) => {
                     if self.look_up(ruby) == Next::Leave {
                         return None;
                     }
@@ -208,11 +240,14 @@ impl Hand {
 
     /// A kill ends the thread. Any other jump has been caught, and the thread is as good as new.
     fn after(&self, ruby: &Ruby, error: &Error) -> Next {
-        let exception = Exception::read(ruby, error);
+        self.judge(ruby, &Exception::read(ruby, error))
+    }
+
+    fn judge(&self, ruby: &Ruby, exception: &Exception) -> Next {
         match exception.kind {
             Kind::Kill => Next::Leave,
             Kind::Raise | Kind::Exit(_) | Kind::Signal(_) | Kind::Throw => {
-                self.pool.serve.stray(ruby, &exception);
+                self.pool.serve.stray(ruby, exception);
                 Next::Continue
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{FOREMAN_PATIENCE, KILL_GRACE, PoolEnd};
+use super::{BEAT, KILL_GRACE, PoolEnd};
 
 /// The numbers the plan depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +35,9 @@ pub(super) enum Phase {
 pub(super) enum Step {
     /// Create a thread.
     Spawn,
-    /// Wait until the queue sees a shortage.
+    /// Wait until the queue sees a shortage, at most for [`BEAT`].
     AwaitShortage,
-    /// Wait for a thread to begin or end, or the closing.
+    /// Wait for a thread to begin or end, or the closing; never longer than [`BEAT`].
     AwaitBell(Duration),
     /// Kill every thread.
     Kill,
@@ -68,7 +68,7 @@ impl Phase {
                 let step = match (counts.spawned, deadline.saturating_duration_since(now)) {
                     (0, _) => Step::End(PoolEnd::Killed(killed)),
                     (left, Duration::ZERO) => Step::End(PoolEnd::Hanging(left)),
-                    (_, patience) => Step::AwaitBell(patience),
+                    (_, patience) => Step::AwaitBell(patience.min(BEAT)),
                 };
                 (self, step)
             }
@@ -78,14 +78,14 @@ impl Phase {
 
 fn serve(counts: Counts, limits: Limits) -> Step {
     if counts.spawned >= limits.threads_max {
-        return Step::AwaitBell(FOREMAN_PATIENCE);
+        return Step::AwaitBell(BEAT);
     }
     // A thread on its way will take one request; without it every burst would spawn up to MAX.
     let is_short = counts.queued > counts.waiting + counts.starting;
     if is_short || counts.spawned < limits.threads_min {
         return Step::Spawn;
     }
-    if counts.starting > 0 { Step::AwaitBell(FOREMAN_PATIENCE) } else { Step::AwaitShortage }
+    if counts.starting > 0 { Step::AwaitBell(BEAT) } else { Step::AwaitShortage }
 }
 
 fn drain(deadline: Option<Instant>, counts: Counts, limits: Limits, now: Instant) -> (Phase, Step) {
@@ -103,7 +103,7 @@ fn drain(deadline: Option<Instant>, counts: Counts, limits: Limits, now: Instant
     if counts.spawned < wanted {
         return (draining, Step::Spawn);
     }
-    (draining, Step::AwaitBell(left.unwrap_or(FOREMAN_PATIENCE).min(FOREMAN_PATIENCE)))
+    (draining, Step::AwaitBell(left.unwrap_or(BEAT).min(BEAT)))
 }
 
 #[cfg(test)]

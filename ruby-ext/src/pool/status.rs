@@ -8,6 +8,8 @@ pub struct PoolStatus {
     spawned: AtomicUsize,
     starting: AtomicUsize,
     busy: AtomicUsize,
+    /// Of `spawned`, threads that take no more work and end soon.
+    retiring: AtomicUsize,
 }
 
 /// The counters of about one moment.
@@ -45,11 +47,20 @@ impl PoolStatus {
         self.spawned.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Takes one thread off the count if more than `keep` are left; `false` if not. Of two that
-    /// ask at once only one may go.
+    /// Marks one thread as retiring if more than `keep` stay then; `false` if not. Of two that ask
+    /// at once only one may go.
     pub(super) fn retire_above(&self, keep: usize) -> bool {
-        let fewer = |spawned: usize| (spawned > keep).then(|| spawned - 1);
-        self.spawned.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok()
+        let more = |retiring: usize| {
+            let stay = self.spawned.load(Ordering::SeqCst).saturating_sub(retiring);
+            (stay > keep).then(|| retiring + 1)
+        };
+        self.retiring.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    /// A retiring thread has ended; call it behind `thread_ended`, so that a thread that asks in
+    /// between stays.
+    pub(super) fn thread_retired(&self) {
+        self.retiring.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Counts a thread as busy for as long as the guard lives.
@@ -78,6 +89,11 @@ mod tests {
             status.thread_created();
         }
         assert!(status.retire_above(2));
+        assert!(!status.retire_above(2));
+        assert_eq!(status.now().spawned, 3, "it has not ended yet");
+        status.thread_ended();
+        assert!(!status.retire_above(2));
+        status.thread_retired();
         assert!(!status.retire_above(2));
         assert_eq!(status.now().spawned, 2);
     }

@@ -26,12 +26,12 @@ fn the_minimum_is_kept() {
 fn a_shortage_adds_threads_up_to_the_maximum() {
     assert_eq!(serving(counts(2, 0, 1, 0)), Step::Spawn);
     assert_eq!(serving(counts(3, 0, 9, 0)), Step::Spawn);
-    assert_eq!(serving(counts(4, 0, 9, 0)), Step::AwaitBell(FOREMAN_PATIENCE));
+    assert_eq!(serving(counts(4, 0, 9, 0)), Step::AwaitBell(BEAT));
 }
 
 #[test]
 fn a_thread_on_its_way_counts_as_waiting() {
-    assert_eq!(serving(counts(3, 1, 1, 0)), Step::AwaitBell(FOREMAN_PATIENCE));
+    assert_eq!(serving(counts(3, 1, 1, 0)), Step::AwaitBell(BEAT));
     assert_eq!(serving(counts(3, 1, 2, 0)), Step::Spawn);
 }
 
@@ -41,7 +41,7 @@ fn closing_starts_the_drain_and_its_clock() {
     let closed = Counts { closed: true, ..counts(2, 0, 0, 0) };
     let (phase, step) = Phase::Serving.next(closed, LIMITS, now);
     assert_eq!(phase, Phase::Draining { deadline: Some(now + Duration::from_secs(30)) });
-    assert_eq!(step, Step::AwaitBell(FOREMAN_PATIENCE));
+    assert_eq!(step, Step::AwaitBell(BEAT));
     assert_eq!(phase.next(counts(0, 0, 0, 0), LIMITS, now).1, Step::End(PoolEnd::Drained));
 }
 
@@ -60,7 +60,7 @@ fn the_end_of_the_drain_kills_and_the_end_of_the_grace_gives_up() {
     assert_eq!(phase, Phase::Killing { deadline: now + KILL_GRACE, killed: 2 });
     assert_eq!(step, Step::Kill);
     let after = |spawned, now| phase.next(counts(spawned, 0, 3, 0), LIMITS, now).1;
-    assert_eq!(after(1, now), Step::AwaitBell(KILL_GRACE));
+    assert_eq!(after(1, now), Step::AwaitBell(BEAT));
     assert_eq!(after(0, now), Step::End(PoolEnd::Killed(2)));
     assert_eq!(after(1, now + KILL_GRACE), Step::End(PoolEnd::Hanging(1)));
 }
@@ -93,7 +93,7 @@ fn every_phase_survives_every_count() {
                 assert!(rank(next) >= rank(phase), "{phase:?} {counts:?}");
                 match step {
                     Step::Spawn => assert!(spawned < LIMITS.threads_max),
-                    Step::AwaitBell(patience) => assert!(patience <= FOREMAN_PATIENCE),
+                    Step::AwaitBell(patience) => assert!(patience <= BEAT),
                     Step::End(PoolEnd::Drained) => assert_eq!((spawned, queued), (0, 0)),
                     Step::End(PoolEnd::Killed(_)) => assert_eq!(spawned, 0),
                     Step::End(PoolEnd::Hanging(left)) => assert_eq!(left, spawned),

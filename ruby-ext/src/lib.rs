@@ -3,6 +3,7 @@
 //! This crate knows neither tokio nor the listening sockets: it takes and gives `http` and `bytes`
 //! types, and meets the I/O side in [`exchange`]. With `sys` it is the only crate with `unsafe`.
 
+pub mod backtraces;
 pub mod bell;
 pub mod exception;
 pub mod exchange;

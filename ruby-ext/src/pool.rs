@@ -16,7 +16,15 @@ mod seat;
 mod status;
 mod watch;
 
-use std::{fmt, io, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use magnus::{Error, Ruby};
 
@@ -58,6 +66,10 @@ pub trait Serve: Send + Sync + 'static {
     /// Told of an exception that belongs to no request: `Thread#raise` from outside between two of
     /// them, an error or panic that [`Serve::serve`] let out, a thread that could not be created.
     fn stray(&self, ruby: &Ruby, exception: &Exception);
+
+    /// Told where every Ruby thread of the process is, after [`Pool::ask_for_backtraces`]; on the
+    /// main Ruby thread.
+    fn backtraces(&self, text: &str);
 }
 
 /// The limits of a pool, and who watches it.
@@ -106,8 +118,10 @@ pub struct Pool {
     watch: Arc<dyn Watch>,
     /// The process that made the pool, in which alone it is watched.
     process: Process,
-    /// Rung for the foreman when a thread has begun or ended, and at the closing.
+    /// Rung for the foreman when a thread has begun or ended, when backtraces are wanted, and at the
+    /// closing.
     bell: Arc<Bell>,
+    backtraces_asked: AtomicBool,
     threads_min: usize,
     threads_max: usize,
     idle: Duration,
@@ -135,6 +149,7 @@ impl Pool {
             watch: Arc::clone(&options.watch),
             process: Process::current(),
             bell,
+            backtraces_asked: AtomicBool::new(false),
             threads_min,
             threads_max: (*options.threads.end()).max(threads_min),
             idle: options.idle,
@@ -152,6 +167,14 @@ impl Pool {
     /// returns. Any thread may call it, and a signal's callback; it does not block.
     pub fn close(&self) {
         self.queue.close();
+        self.bell.ring();
+    }
+
+    /// Has the main Ruby thread tell [`Serve::backtraces`] where every Ruby thread is, as soon as it
+    /// can take the GVL. Any thread may call it; it does not block. What is asked for again before
+    /// it was told is told once.
+    pub fn ask_for_backtraces(&self) {
+        self.backtraces_asked.store(true, Ordering::SeqCst);
         self.bell.ring();
     }
 

@@ -1,6 +1,7 @@
 //! Signals, by Ruby's own `Signal.trap`, so that the application sees and may replace what we set.
 //!
-//! No code of ours runs in a signal handler: Ruby notes the signal and calls back on its main
+//! No code of ours runs in a signal handler (but for [`last_resort`](crate::backtraces::last_resort),
+//! in a process that is about to be killed): Ruby notes the signal and calls back on its main
 //! thread when that next looks up, so a callback may use Ruby.
 
 use magnus::{IntoValue, Module, RModule, Ruby, TryConvert, Value, value::ReprValue};

@@ -2,6 +2,8 @@
 #![allow(clippy::print_stdout, reason = "a test program reports on stdout")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "ruby/backtraces.rs"]
+mod backtraces;
 #[path = "ruby/child.rs"]
 mod child;
 #[path = "ruby/fork.rs"]
@@ -33,7 +35,15 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == child::FLAG => child::main(rest),
         Some(_) | None => runner::main(
             &arguments,
-            &[vm::CASES, load::CASES, fork::CASES, hooks::CASES, pool::CASES, watch::CASES],
+            &[
+                vm::CASES,
+                load::CASES,
+                fork::CASES,
+                hooks::CASES,
+                pool::CASES,
+                watch::CASES,
+                backtraces::CASES,
+            ],
         ),
     }
 }

@@ -1,8 +1,11 @@
 //! The foreman: keeps the threads of a pool, on the main Ruby thread.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
-use magnus::{Error, RHash, Ruby, Thread, Value, value::ReprValue};
+use magnus::{Error, RHash, Ruby, Thread, Value, rb_sys::AsRawValue, value::ReprValue};
 
 use super::{
     BEAT, Pool, PoolEnd, SPAWN_RETRY, hand,
@@ -10,6 +13,7 @@ use super::{
     seat::Seat,
 };
 use crate::{
+    backtraces::{self, last_resort},
     exception::{Exception, Kind},
     gvl::check_interrupts,
 };
@@ -24,6 +28,7 @@ struct Crew<'a> {
 }
 
 pub(super) fn run(ruby: &Ruby, pool: &Arc<Pool>) -> Result<PoolEnd, Error> {
+    last_resort::enlist();
     let threads = ruby.hash_new();
     let mut crew = Crew { pool, seats: Vec::new(), threads };
     let limits =
@@ -33,6 +38,9 @@ pub(super) fn run(ruby: &Ruby, pool: &Arc<Pool>) -> Result<PoolEnd, Error> {
         check_interrupts(ruby)?;
         if let Some(watch) = pool.watch() {
             watch.ruby_ran();
+        }
+        if pool.backtraces_asked.swap(false, Ordering::SeqCst) {
+            pool.serve.backtraces(&crew.backtraces(ruby)?);
         }
         crew.free_seats()?;
         let (next, step) = phase.next(crew.counts(), limits, Instant::now());
@@ -123,6 +131,16 @@ impl Crew<'_> {
             }
         }
         Ok(())
+    }
+
+    fn backtraces(&self, ruby: &Ruby) -> Result<String, Error> {
+        let seat_of = |thread: Value| {
+            let is_it = |number: &usize| {
+                self.thread(*number).is_some_and(|hand| hand.as_raw() == thread.as_raw())
+            };
+            (0..self.seats.len()).find(is_it)
+        };
+        backtraces::of_all_threads(ruby, seat_of)
     }
 
     fn thread(&self, number: usize) -> Option<Thread> {

@@ -16,6 +16,7 @@ use rb_sys::VALUE;
 
 use super::{Pool, seat::Seat};
 use crate::{
+    backtraces::last_resort,
     exception::{Exception, Kind},
     exchange::{Request, Taken, process::Process},
     gvl::{Wake, check_interrupts, without_gvl},
@@ -88,6 +89,7 @@ struct Presence<'a>(&'a Hand);
 
 impl<'a> Presence<'a> {
     fn new(hand: &'a Hand) -> Self {
+        last_resort::enlist();
         if let Some(watch) = hand.pool.watch() {
             watch.hand_began(hand.number, nix::unistd::gettid().as_raw());
         }
@@ -97,6 +99,8 @@ impl<'a> Presence<'a> {
 
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
+        // Ruby may use the kernel thread for another of its threads.
+        last_resort::dismiss();
         if let Some(watch) = self.0.pool.watch() {
             watch.hand_ended(self.0.number);
         }

@@ -73,6 +73,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         scenario if scenario.starts_with("pool-") => super::pool::child(vm, scenario),
         scenario if scenario.starts_with("hooks-") => super::hooks::child(vm, scenario),
         scenario if scenario.starts_with("watch-") => super::watch::child(vm, scenario),
+        scenario if scenario.starts_with("backtraces-") => super::backtraces::child(vm, scenario),
         unknown => panic!("no scenario {unknown}"),
     });
     match ended {

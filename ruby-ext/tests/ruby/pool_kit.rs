@@ -33,6 +33,7 @@ pub(crate) struct Procedures {
     /// Handed in, because nothing can be evaluated at the bottom of a native thread.
     by_name: Opaque<RHash>,
     pub(crate) strays: Mutex<Vec<String>>,
+    pub(crate) backtraces: Mutex<Vec<String>>,
     hang: Mutex<()>,
 }
 
@@ -59,6 +60,10 @@ impl Serve for Procedures {
 
     fn stray(&self, _ruby: &Ruby, exception: &Exception) {
         self.strays.lock().unwrap().push(exception.to_string());
+    }
+
+    fn backtraces(&self, text: &str) {
+        self.backtraces.lock().unwrap().push(text.to_owned());
     }
 }
 
@@ -91,6 +96,7 @@ nil
 pub(crate) struct Client {
     pub(crate) queue: Arc<Queue>,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) serve: Arc<Procedures>,
     pub(crate) recorder: Arc<Recorder>,
     ended: Arc<AtomicBool>,
 }
@@ -178,6 +184,7 @@ pub(crate) fn with_pool<T: Send + 'static>(
     let serve = Arc::new(Procedures {
         by_name: eval::<RHash>(ruby, "$procedures").into(),
         strays: Mutex::default(),
+        backtraces: Mutex::default(),
         hang: Mutex::default(),
     });
     let recorder = Arc::new(Recorder::default());
@@ -192,6 +199,7 @@ pub(crate) fn with_pool<T: Send + 'static>(
     let client = Client {
         queue,
         pool: Arc::clone(&pool),
+        serve: Arc::clone(&serve),
         recorder: Arc::clone(&recorder),
         ended: Arc::clone(&ended),
     };

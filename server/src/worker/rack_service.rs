@@ -56,4 +56,8 @@ impl Serve for RackService {
             exception.full_message
         ));
     }
+
+    fn backtraces(&self, text: &str) {
+        events::complain(text);
+    }
 }

@@ -96,7 +96,8 @@ fn shrinks(vm: &Vm) {
         assert!(replies.into_iter().all(|reply| answer(reply).is_some()));
         client.await_status("the minimum", |now| now.spawned == 2);
         assert!(client.get("hello").is_some());
-        assert_eq!(client.pool.status().now().spawned, 2);
+        // One more may have come for it, when both were just between two waits.
+        client.await_status("the minimum again", |now| now.spawned == 2);
     });
     assert_eq!(end.unwrap(), PoolEnd::Drained);
 }

@@ -8,6 +8,7 @@
 mod binary;
 mod connection;
 mod finished;
+pub mod oracle;
 mod patience;
 pub mod process;
 mod puma;

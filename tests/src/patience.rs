@@ -26,13 +26,18 @@ pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Polls `probe` until it gives something or [`PATIENCE`] is over.
-pub(crate) fn within_patience<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn within_patience<T>(probe: impl FnMut() -> Option<T>) -> Option<T> {
+    within_limit(PATIENCE, probe)
+}
+
+/// Polls `probe` until it gives something or `limit` is over.
+pub(crate) fn within_limit<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
         if let Some(value) = probe() {
             return Some(value);
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > limit {
             return None;
         }
         pause();

@@ -10,6 +10,7 @@ mod resolve;
 mod setting;
 mod settings;
 mod show;
+mod upkeep;
 mod value;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use limits::Limits;
 pub use resolve::Resolved;
 pub use setting::Source;
 pub use show::{Row, ShowFormat};
+pub use upkeep::Upkeep;
 
 pub(crate) use bind::parse as parse_bind;
 pub(crate) use layers::VARIABLES;
@@ -31,7 +33,10 @@ pub(crate) use resolve::resolve;
 pub(crate) use setting::Given;
 pub(crate) use settings::{ConfigFile, DEFAULT_PID_FILE, Listen, Settings};
 pub(crate) use show::print as print_rows;
-pub(crate) use value::{ROOM_MAX, path, port, seconds, threads, whole, word, workers};
+pub(crate) use value::{
+    ROOM_MAX, WORKERS_MAX, bytes, count_or_none, path, port, request_path, seconds,
+    seconds_or_none, threads, whole, word, workers,
+};
 
 /// Checked configuration. The master hands it to the mold as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +50,10 @@ pub struct Config {
     pub environment: String,
     /// Where to listen, in the order given.
     pub binds: Vec<Bind>,
+    /// Nobody named a place to listen.
+    pub default_binds: bool,
+    /// Puma's `--bind-to-activated-sockets`.
+    pub activated_sockets: ActivatedSockets,
     /// Puma's `-w`; 0 is Puma's single mode, served by one worker.
     pub workers: u16,
     /// Puma's `-t`.
@@ -71,8 +80,60 @@ pub struct Config {
     pub early_hints: bool,
     /// `SCRIPT_NAME`: the mount prefix, or empty.
     pub script_name: String,
+    /// Whose meanings the signals have.
+    pub personality: Personality,
+    /// The control socket, absolute.
+    pub control: PathBuf,
+    /// Puma's state file: where the pid and the control socket are told.
+    pub state_file: Option<PathBuf>,
+    /// How workers are watched, replaced and restarted.
+    pub upkeep: Upkeep,
     /// Every limit and time-out.
     pub limits: Limits,
+}
+
+/// Whose habits the server follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Personality {
+    /// Puma's.
+    Puma,
+    /// Unicorn's.
+    Unicorn,
+}
+
+impl Personality {
+    /// As `--compat` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Puma => "puma",
+            Self::Unicorn => "unicorn",
+        }
+    }
+}
+
+/// Which sockets of a service manager are used; always those that a bind names, and all of them
+/// where there is no bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ActivatedSockets {
+    /// No others.
+    Named,
+    /// All, besides what the binds name.
+    Also,
+    /// All, and the binds name nothing more.
+    Only,
+}
+
+impl ActivatedSockets {
+    /// As `--bind-to-activated-sockets` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Named => "named",
+            Self::Also => "also",
+            Self::Only => "only",
+        }
+    }
 }
 
 /// Ruby threads of one worker.

@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    ffi::OsString,
     io::{self, Write},
     path::Path,
     process::ExitCode,
@@ -15,8 +14,9 @@ use nix::{
 use rackrs::{
     cli::{self, Command},
     config::{Config, Environment},
-    master::{self, Ending},
-    mold, telemetry, wire,
+    master::{self, Ending, Invocation},
+    mold, telemetry,
+    wire::{self, Failure},
 };
 use rackrs_sys::{
     daemon::{self, Daemon, DaemonError, ReadyNotifier, Verdict},
@@ -24,6 +24,8 @@ use rackrs_sys::{
     signals, streams,
 };
 
+/// sysexits(3): used in a way that it is not meant to be.
+const EX_USAGE: u8 = 64;
 /// sysexits(3): the operating system failed us.
 const EX_OSERR: u8 = 71;
 /// sysexits(3): something that is to be read is not there.
@@ -35,17 +37,60 @@ fn main() -> ExitCode {
         return fail(&error, EX_OSERR);
     }
     telemetry::diagnostics::install();
-    let program = env::args_os().next().unwrap_or_else(|| "rackrs".into());
-    if env::args_os().nth(1).is_some_and(|first| first == wire::MOLD_ARGUMENT) {
-        return mold::main().into();
+    match env::args_os().nth(1) {
+        Some(first) if first == wire::MOLD_ARGUMENT => return mold::main().into(),
+        Some(first) if first == master::PROOF_ARGUMENT => return prove().into(),
+        _ => {}
     }
-    match cli::parse(env::args_os(), &Environment::of_process()) {
-        Ok(command) => run(command, program),
+    let environment = Environment::of_process();
+    let invocation = invocation(&environment);
+    let parsed = cli::parse(env::args_os(), &environment);
+    if let Some(record) = master::left_to_us() {
+        let resolved = parsed.map_err(|error| failure(&error, error.exit_code()));
+        return end(master::resume(resolved.and_then(settled), &invocation, record));
+    }
+    match parsed {
+        Ok(command) => run(command, &invocation),
         Err(error) => fail(&error, error.exit_code()),
     }
 }
 
-fn run(command: Command, program: OsString) -> ExitCode {
+fn invocation(environment: &Environment) -> Invocation {
+    Invocation {
+        arguments: env::args_os().collect(),
+        directory: environment.working_directory.clone().unwrap_or_else(|| "/".into()),
+    }
+}
+
+/// Shows to a master that this program could take over from it.
+fn prove() -> u8 {
+    let program = env::args_os().next().unwrap_or_else(|| "rackrs".into());
+    let arguments = std::iter::once(program).chain(env::args_os().skip(2));
+    let parsed = cli::parse(arguments, &Environment::of_process());
+    let resolved = parsed.map_err(|error| failure(&error, error.exit_code())).and_then(settled);
+    master::prove(resolved.map(drop))
+}
+
+/// What the program before served by, it may want to do otherwise now.
+fn settled(command: Command) -> Result<Config, Failure> {
+    let refused = |reason: String| Failure { reason, status: EX_USAGE };
+    match command {
+        Command::Serve(resolved) => {
+            enter(&resolved.config.directory)?;
+            warn(&resolved.warnings);
+            Ok(resolved.config)
+        }
+        Command::Check(_) | Command::Print(_) | Command::ShowConfig { .. } => {
+            Err(refused("the command line is not one that serves".to_owned()))
+        }
+    }
+}
+
+fn failure(error: &dyn std::error::Error, status: u8) -> Failure {
+    Failure { reason: telemetry::chain(error), status }
+}
+
+fn run(command: Command, invocation: &Invocation) -> ExitCode {
     match command {
         // A closed pipe (`rackrs --help | head -1`) is no failure.
         Command::Print(text) => drop(io::stdout().write_all(text.as_bytes())),
@@ -55,40 +100,44 @@ fn run(command: Command, program: OsString) -> ExitCode {
         }
         Command::Check(resolved) => {
             warn(&resolved.warnings);
-            return enter(&resolved.config.directory)
-                .unwrap_or_else(|| end(master::check(&resolved.config, program)));
+            return match enter(&resolved.config.directory) {
+                Ok(()) => end(master::check(resolved.config, invocation)),
+                Err(failure) => give_up(&failure),
+            };
         }
         Command::Serve(resolved) => {
             warn(&resolved.warnings);
-            return serve(&resolved.config, program);
+            return serve(resolved.config, invocation);
         }
     }
     ExitCode::SUCCESS
 }
 
-fn serve(config: &Config, program: OsString) -> ExitCode {
-    if let Some(status) = enter(&config.directory) {
-        return status;
+fn serve(config: Config, invocation: &Invocation) -> ExitCode {
+    if let Err(failure) = enter(&config.directory) {
+        return give_up(&failure);
     }
     if !config.daemon {
-        return end(master::serve(config, program, None));
+        return end(master::serve(config, invocation, None));
     }
     match detach() {
-        Ok(Detached::Daemon(notifier)) => end(master::serve(config, program, Some(notifier))),
+        Ok(Detached::Daemon(notifier)) => end(master::serve(config, invocation, Some(notifier))),
         Ok(Detached::Launcher(status)) => status,
         Err(error) => fail(&error, error.exit_code()),
     }
 }
 
-/// Goes to the application's directory; the exit status when it cannot be entered.
-fn enter(directory: &Path) -> Option<ExitCode> {
-    env::set_current_dir(directory).err().map(|error| {
-        telemetry::events::complain(&format!(
-            "cannot enter {}: {error}; check --dir",
-            directory.display()
-        ));
-        ExitCode::from(EX_NOINPUT)
+/// Goes to the application's directory.
+fn enter(directory: &Path) -> Result<(), Failure> {
+    env::set_current_dir(directory).map_err(|error| Failure {
+        reason: format!("cannot enter {}: {error}; check --dir", directory.display()),
+        status: EX_NOINPUT,
     })
+}
+
+fn give_up(failure: &Failure) -> ExitCode {
+    telemetry::events::complain(&failure.reason);
+    ExitCode::from(failure.status)
 }
 
 /// Which side of the daemon's fork this is.

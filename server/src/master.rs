@@ -1,20 +1,34 @@
-//! The master: owns listeners, pid file and slots; never runs Ruby.
+//! The master: owns listeners, pid file and workers' places; never runs Ruby.
 //!
-//! - [`fleet`]: what should happen, pure; made of [`slot`] and [`mold_state`]
+//! - [`fleet`]: what should happen, pure; made of [`worker_state`] and [`mold_state`]
 //! - [`command`]: which signal means what
 //! - [`start`]: from a configuration to a running loop, and back
 //! - [`run`]: the loop, the one place where effects happen
 //! - [`children`]: the processes and channels behind the fleet
+//! - [`proof`], [`handover`], [`take_over`]: becoming another program in the same process
 
 mod children;
 mod command;
 mod fleet;
+mod handover;
 mod listeners;
 mod mold_state;
+mod moment;
+mod program;
+mod proof;
+mod restart_log;
+mod rows;
 mod run;
-mod slot;
+mod service_manager;
 mod start;
+mod state_file;
+mod take_over;
+mod watch;
+mod worker_state;
 
+pub use handover::{TakeOverError, left_to_us};
 pub use listeners::ListenError;
-pub(crate) use start::leave_terminal;
-pub use start::{Ending, StartError, check, serve};
+pub use program::Invocation;
+pub use proof::{ARGUMENT as PROOF_ARGUMENT, main as prove};
+pub use start::{Ending, StartError, check, resume, serve};
+pub(crate) use start::{leave_terminal, reopen_logs};

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use rackrs_sys::channel::{
@@ -15,7 +15,7 @@ use rackrs_sys::channel::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::config::Config;
+use crate::{config::Config, http::Manner};
 
 /// The hidden first argument of the process that becomes the mold.
 pub const MOLD_ARGUMENT: &str = "__mold";
@@ -26,20 +26,48 @@ pub const MOLD_CHANNEL: i32 = 3;
 /// What the master tells the mold.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToMold {
-    /// Boot Ruby and load the application. Carries the listening descriptors.
-    Boot {
-        /// The configuration, as the master settled it.
-        config: Box<Config>,
-        /// How the user named the program; `$0`.
-        program: String,
-        /// The master's pid, for process titles.
-        master: i32,
-    },
-    /// Fork the worker of `slot`. Carries the worker's end of its channel.
+    /// Boot Ruby and load the application. Carries the scoreboard and the listening descriptors.
+    Boot(Box<Orders>),
+    /// Fork a worker. Carries the worker's end of its channel.
     Fork {
+        /// The master's number of it.
+        worker: u64,
         /// The slot to fill.
         slot: u16,
+        /// Its row of the scoreboard.
+        row: usize,
     },
+    /// All workers of this generation serve.
+    Booted,
+    /// A worker of this generation ended.
+    WorkerExited {
+        /// The slot it had.
+        slot: u16,
+        /// Its pid.
+        pid: i32,
+        /// Its exit status, 128 and the signal's number for a killed one.
+        status: i32,
+    },
+    /// Open the log files anew.
+    ReopenLogs,
+    /// Run the last hooks and end; so does a closed channel.
+    Leave {
+        /// Because a newer generation serves, not because the server stops.
+        restarted: bool,
+    },
+}
+
+/// Everything a mold is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// The configuration, as the master settled it.
+    pub config: Config,
+    /// How the user named the program; `$0`.
+    pub program: String,
+    /// The master's pid, for process titles.
+    pub master: i32,
+    /// The generation that it brings, from 1.
+    pub generation: u32,
 }
 
 /// What the mold tells the master.
@@ -54,20 +82,32 @@ pub enum FromMold {
     },
     /// Ruby did not boot, or the application did not load.
     Failed(Failure),
-    /// The worker of `slot` could not be forked.
+    /// A worker could not be forked.
     ForkFailed {
-        /// The slot that stays empty.
-        slot: u16,
+        /// The master's number of it.
+        worker: u64,
         /// The operating system's or Ruby's reason.
         reason: String,
     },
 }
 
-/// What the master tells a worker. A closed channel means [`ToWorker::Drain`] as well.
+/// What the master tells a worker. A closed channel means a prompt [`ToWorker::Drain`] as well.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
     /// Accept nothing more, finish what is in hand, leave.
-    Drain,
+    Drain(Manner),
+    /// Log where every thread stands, whatever it takes: the process will be killed.
+    Confess,
+    /// Tell where every Ruby thread stands.
+    Backtraces,
+    /// Open the log files anew.
+    ReopenLogs,
+    /// Finish what is in hand, then become the mold of this generation. Carries the mold's channel
+    /// and the listening descriptors.
+    Promote {
+        /// The generation that it brings.
+        generation: u32,
+    },
 }
 
 /// What a worker tells the master.
@@ -82,7 +122,17 @@ pub enum FromWorker {
     Ready,
     /// It cannot serve and leaves.
     Failed(Failure),
+    /// It has logged where its threads stand.
+    Confessed,
+    /// Where its Ruby threads stand.
+    Backtraces {
+        /// As Ruby writes backtraces, many lines; cut to [`BACKTRACES_BYTES_MAX`].
+        text: String,
+    },
 }
+
+/// Longest text of [`FromWorker::Backtraces`], bytes: JSON may double it, and it must fit a message.
+pub const BACKTRACES_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4;
 
 /// Why a mold or worker gives up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +164,12 @@ pub enum WireError {
     /// The channel broke.
     #[error("cannot receive a message")]
     Receive(#[source] ReceiveError),
+    /// The first message lacks it.
+    #[error("cannot start: the scoreboard was not passed")]
+    NoScoreboard,
+    /// It is not what it should be.
+    #[error("cannot start: the scoreboard cannot be used")]
+    Scoreboard(#[source] rackrs_sys::shared_words::SharedError),
     /// The channel cannot be made non-blocking.
     #[error("cannot prepare a channel")]
     Prepare(#[source] ChannelError),
@@ -236,6 +292,12 @@ impl AsyncChannel {
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), WireError> {
         send(self.channel.get_ref(), message, descriptors)
+    }
+}
+
+impl AsFd for AsyncChannel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.get_ref().as_fd()
     }
 }
 

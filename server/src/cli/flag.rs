@@ -91,6 +91,7 @@ pub(crate) enum Heading {
     Workers,
     Running,
     Log,
+    Upkeep,
     Limits,
     /// Puma's words that change nothing here.
     Accepted,
@@ -100,12 +101,13 @@ pub(crate) enum Heading {
 }
 
 impl Heading {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Listening,
         Self::Application,
         Self::Workers,
         Self::Running,
         Self::Log,
+        Self::Upkeep,
         Self::Limits,
         Self::Accepted,
         Self::NotYet,
@@ -119,6 +121,7 @@ impl Heading {
             Self::Workers => "Workers and threads",
             Self::Running => "Running",
             Self::Log => "Log",
+            Self::Upkeep => "Watching and replacing workers",
             Self::Limits => "Limits",
             Self::Accepted => "Accepted for Puma",
             Self::NotYet => "Puma's, not yet here",

@@ -7,16 +7,18 @@ mod listening;
 mod log;
 mod puma;
 mod running;
+mod upkeep;
 
 use super::flag::Flag;
 
 /// Every flag, in the order of the help.
 pub(crate) fn all() -> impl Iterator<Item = &'static Flag> {
-    const PARTS: [&[Flag]; 8] = [
+    const PARTS: [&[Flag]; 9] = [
         listening::FLAGS,
         application::FLAGS,
         running::FLAGS,
         log::FLAGS,
+        upkeep::FLAGS,
         limits::FLAGS,
         puma::ACCEPTED,
         puma::NOT_YET,

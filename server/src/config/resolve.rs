@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Bind, Config, ConfigError, ConfigFile, Environment, Given, Limits, Listen, Redirect, Row,
-    Settings, Threads, bind,
+    Settings, Source, Threads, Upkeep, bind,
     layers::{apply_environment, apply_rackup_options},
     setting::Setting,
-    settings::LimitSettings,
+    settings::{LimitSettings, UpkeepSettings},
     show,
     value::{WORKERS_MAX, Workers, absolute},
 };
+use crate::control::socket_of;
 
 /// The configuration with what is to be said about it.
 #[derive(Clone, Debug)]
@@ -71,6 +72,11 @@ fn config(
         early_hints,
         script_name,
         config_file: _,
+        personality,
+        activated_sockets,
+        control,
+        state_file,
+        upkeep,
         limits,
     } = settings;
     Ok(Config {
@@ -78,6 +84,8 @@ fn config(
         directory: directory.to_owned(),
         environment: name.value.clone(),
         binds: listeners(&binds.value, environment, directory)?,
+        default_binds: binds.source == Source::Default,
+        activated_sockets: activated_sockets.value,
         workers: worker_count(workers.value, environment),
         threads: threads(threads_min, threads_max)?,
         pid_file: here(&pid_file.value),
@@ -95,6 +103,10 @@ fn config(
         yjit: yjit.value,
         early_hints: early_hints.value,
         script_name: script_name.value.clone(),
+        personality: personality.value,
+        control: control.value.as_ref().map_or_else(|| socket_of(&here(&pid_file.value)), here),
+        state_file: state_file.value.as_ref().map(here),
+        upkeep: upkeep_of(upkeep),
         limits: limits_of(limits),
     })
 }
@@ -190,6 +202,33 @@ fn threads(min: &Setting<u16>, max: &Setting<u16>) -> Result<Threads, ConfigErro
     } else {
         format!("the minimum ({}) is above the maximum ({}); give both", min.source, max.source)
     }))
+}
+
+fn upkeep_of(settings: &UpkeepSettings) -> Upkeep {
+    let UpkeepSettings {
+        restart_batch,
+        warmup,
+        warmup_timeout,
+        worker_timeout,
+        request_timeout,
+        requests_max,
+        requests_jitter,
+        resident_bytes_max,
+        proportional_bytes_max,
+        refork_after,
+    } = settings;
+    Upkeep {
+        restart_batch: restart_batch.value,
+        warmup: warmup.value.clone(),
+        warmup_timeout: warmup_timeout.value,
+        worker_timeout: worker_timeout.value,
+        request_timeout: request_timeout.value,
+        requests_max: requests_max.value,
+        requests_jitter: requests_jitter.value,
+        resident_bytes_max: resident_bytes_max.value,
+        proportional_bytes_max: proportional_bytes_max.value,
+        refork_after: refork_after.value,
+    }
 }
 
 fn limits_of(settings: &LimitSettings) -> Limits {

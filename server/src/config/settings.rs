@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Limits, LogLevel,
+    ActivatedSockets, Limits, LogLevel, Personality, Upkeep,
     setting::{Setting, Source},
     value::Workers,
 };
@@ -59,7 +59,28 @@ pub(crate) struct Settings {
     pub(crate) early_hints: Setting<bool>,
     pub(crate) script_name: Setting<String>,
     pub(crate) config_file: Setting<ConfigFile>,
+    pub(crate) personality: Setting<Personality>,
+    pub(crate) activated_sockets: Setting<ActivatedSockets>,
+    /// `None` for the place that follows from the pid file.
+    pub(crate) control: Setting<Option<PathBuf>>,
+    pub(crate) state_file: Setting<Option<PathBuf>>,
+    pub(crate) upkeep: UpkeepSettings,
     pub(crate) limits: LimitSettings,
+}
+
+/// What keeps the workers healthy; see [`Upkeep`].
+#[derive(Clone, Debug)]
+pub(crate) struct UpkeepSettings {
+    pub(crate) restart_batch: Setting<u16>,
+    pub(crate) warmup: Setting<Vec<String>>,
+    pub(crate) warmup_timeout: Setting<Duration>,
+    pub(crate) worker_timeout: Setting<Option<Duration>>,
+    pub(crate) request_timeout: Setting<Option<Duration>>,
+    pub(crate) requests_max: Setting<Option<u64>>,
+    pub(crate) requests_jitter: Setting<u64>,
+    pub(crate) resident_bytes_max: Setting<Option<u64>>,
+    pub(crate) proportional_bytes_max: Setting<Option<u64>>,
+    pub(crate) refork_after: Setting<Option<u64>>,
 }
 
 /// The limits that can be set. The two that are Puma's constants (memory of a body, size of a head)
@@ -110,7 +131,30 @@ impl Default for Settings {
             early_hints: Setting::default(false),
             script_name: Setting::default(String::new()),
             config_file: Setting::default(ConfigFile::Search),
+            personality: Setting::default(Personality::Puma),
+            activated_sockets: Setting::default(ActivatedSockets::Named),
+            control: Setting::default(None),
+            state_file: Setting::default(None),
+            upkeep: UpkeepSettings::default(),
             limits: LimitSettings::default(),
+        }
+    }
+}
+
+impl Default for UpkeepSettings {
+    fn default() -> Self {
+        let upkeep = Upkeep::default();
+        Self {
+            restart_batch: Setting::default(upkeep.restart_batch),
+            warmup: Setting::default(upkeep.warmup),
+            warmup_timeout: Setting::default(upkeep.warmup_timeout),
+            worker_timeout: Setting::default(upkeep.worker_timeout),
+            request_timeout: Setting::default(upkeep.request_timeout),
+            requests_max: Setting::default(upkeep.requests_max),
+            requests_jitter: Setting::default(upkeep.requests_jitter),
+            resident_bytes_max: Setting::default(upkeep.resident_bytes_max),
+            proportional_bytes_max: Setting::default(upkeep.proportional_bytes_max),
+            refork_after: Setting::default(upkeep.refork_after),
         }
     }
 }

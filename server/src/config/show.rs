@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Config, LogLevel, Settings, Source,
     setting::Setting,
-    settings::{ConfigFile, LimitSettings},
+    settings::{ConfigFile, LimitSettings, UpkeepSettings},
 };
 
 /// How `--show-config` prints.
@@ -38,14 +38,14 @@ impl Row {
     }
 
     fn time(name: &'static str, setting: &Setting<Duration>) -> Self {
-        let value = setting.value;
-        // A whole number prints as one.
-        let value = if value.subsec_nanos() == 0 {
-            Value::from(value.as_secs())
-        } else {
-            Value::from(value.as_secs_f64())
-        };
-        Self { unit: "s", ..Self::new(name, value, setting) }
+        Self { unit: "s", ..Self::new(name, seconds(setting.value), setting) }
+    }
+
+    fn time_or_none(name: &'static str, setting: &Setting<Option<Duration>>) -> Self {
+        match setting.value {
+            Some(limit) => Self { unit: "s", ..Self::new(name, seconds(limit), setting) },
+            None => Self::new(name, Value::Null, setting),
+        }
     }
 
     fn bytes<T>(name: &'static str, value: impl Into<Value>, from: &Setting<T>) -> Self {
@@ -128,6 +128,11 @@ pub(crate) fn rows(settings: &Settings, config: &Config) -> Vec<Row> {
         early_hints,
         script_name,
         config_file,
+        personality,
+        activated_sockets,
+        control,
+        state_file,
+        upkeep,
         limits,
     } = settings;
     let redirect = &config.redirect;
@@ -152,10 +157,43 @@ pub(crate) fn rows(settings: &Settings, config: &Config) -> Vec<Row> {
         Row::new("redirect-stdout", redirect.stdout.as_deref().map(path), redirect_stdout),
         Row::new("redirect-stderr", redirect.stderr.as_deref().map(path), redirect_stderr),
         Row::new("redirect-append", redirect.append, redirect_append),
+        Row::new("compat", config.personality.name(), personality),
+        Row::new("bind-to-activated-sockets", config.activated_sockets.name(), activated_sockets),
+        Row::new("control-url", format!("unix://{}", config.control.display()), control),
+        Row::new("state", config.state_file.as_deref().map(path), state_file),
         Row::new("no-config", config_file.value == ConfigFile::Unwanted, config_file),
     ];
+    rows.extend(upkeep_rows(upkeep, config));
     rows.extend(limit_rows(limits, config));
     rows
+}
+
+fn upkeep_rows(settings: &UpkeepSettings, config: &Config) -> Vec<Row> {
+    let UpkeepSettings {
+        restart_batch,
+        warmup,
+        warmup_timeout,
+        worker_timeout,
+        request_timeout,
+        requests_max,
+        requests_jitter,
+        resident_bytes_max,
+        proportional_bytes_max,
+        refork_after,
+    } = settings;
+    let upkeep = &config.upkeep;
+    vec![
+        Row::new("restart-batch", upkeep.restart_batch, restart_batch),
+        Row::new("warmup", upkeep.warmup.clone(), warmup),
+        Row::time("warmup-timeout", warmup_timeout),
+        Row::time_or_none("worker-timeout", worker_timeout),
+        Row::time_or_none("request-timeout", request_timeout),
+        Row::new("max-requests", upkeep.requests_max, requests_max),
+        Row::new("max-requests-jitter", upkeep.requests_jitter, requests_jitter),
+        Row::new("worker-max-rss", upkeep.resident_bytes_max, resident_bytes_max),
+        Row::new("worker-max-pss", upkeep.proportional_bytes_max, proportional_bytes_max),
+        Row::new("fork-worker", upkeep.refork_after, refork_after),
+    ]
 }
 
 fn limit_rows(settings: &LimitSettings, config: &Config) -> Vec<Row> {
@@ -193,6 +231,15 @@ fn limit_rows(settings: &LimitSettings, config: &Config) -> Vec<Row> {
         Row::time("worker-shutdown-timeout", shutdown_timeout),
         Row::time("drain-idle-timeout", drain_idle_timeout),
     ]
+}
+
+/// A whole number prints as one.
+fn seconds(time: Duration) -> Value {
+    if time.subsec_nanos() == 0 {
+        Value::from(time.as_secs())
+    } else {
+        Value::from(time.as_secs_f64())
+    }
 }
 
 fn path(path: &Path) -> String {

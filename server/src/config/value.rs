@@ -79,6 +79,45 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(reason)
 }
 
+/// As [`seconds`], or 0 for no limit.
+pub(crate) fn seconds_or_none(text: &str) -> Result<Option<Duration>, String> {
+    match text.trim() {
+        "0" => Ok(None),
+        text => {
+            let or_none = |reason| format!("{reason}, or 0 for no limit");
+            seconds(text).map(Some).map_err(or_none)
+        }
+    }
+}
+
+/// A whole number, or 0 for no limit.
+pub(crate) fn count_or_none(text: &str) -> Result<Option<u64>, String> {
+    whole(text, 0..=u64::MAX).map(|count| (count > 0).then_some(count))
+}
+
+/// A size in bytes, or with K, M or G for powers of 1024; 0 for no limit.
+pub(crate) fn bytes(text: &str) -> Result<Option<u64>, String> {
+    let reason = || "it must be a number of bytes such as 536870912, 512M or 2G, or 0".to_owned();
+    let text = text.trim();
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let number: u64 = whole(digits, 0..=u64::MAX / unit).map_err(|_| reason())?;
+    Ok((number > 0).then_some(number * unit))
+}
+
+/// A path for a request of our own.
+pub(crate) fn request_path(text: &str) -> Result<String, String> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.starts_with('/') && is_plain {
+        return Ok(text.to_owned());
+    }
+    Err("it must begin with a slash and be as it stands in a request, such as /up".to_owned())
+}
+
 /// A port; 0 lets the kernel choose.
 pub(crate) fn port(text: &str) -> Result<u16, String> {
     whole(text, 0..=u16::MAX).map_err(|_| "the port must be a number from 0 to 65535".to_owned())

@@ -6,6 +6,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// How draining ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
@@ -19,7 +21,7 @@ pub enum Drained {
 }
 
 /// How a drain treats connections that are idle. The later in order is the stronger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Manner {
     /// An idle connection may bring one more request within `limits.drain_idle_timeout`: a
     /// restart, whose clients come over to the next generation without noticing.

@@ -1,34 +1,47 @@
 //! What an operator can tell the master, and the signals it is told by.
+//!
+//! Each personality has one table: [`PUMA`] and [`UNICORN`].
 
-use std::{collections::VecDeque, future::poll_fn, io, task::Poll};
+use std::{
+    collections::VecDeque,
+    env,
+    future::poll_fn,
+    io,
+    task::{Context, Poll, Waker},
+};
 
 use nix::{libc, sys::signal::Signal};
 use rackrs_sys::signals;
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{self, SignalKind, signal};
 
-use crate::config::Config;
+use super::fleet::{Kind, WorkersChange};
+use crate::config::{Config, Personality};
 
 /// One order to the master. The master's loop handles every variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// Finish the requests in hand, then end. A second time: end now.
     Stop {
         /// How the process ends after.
         ending: StopEnding,
     },
+    /// End now.
+    Halt,
+    /// Make a part of it, or all, anew.
+    Restart(Kind),
+    /// Another number of workers.
+    Workers(WorkersChange),
+    /// Open the log files anew.
+    ReopenLogs,
+    /// Log where every Ruby thread stands.
+    Backtraces,
     /// Some child ended.
     Reap,
-    /// Not in this version; said in the log instead of dying of the signal's default.
-    Unsupported {
-        /// The signal.
-        name: &'static str,
-        /// What to do instead.
-        instead: &'static str,
-    },
 }
 
 /// How the process ends after a graceful stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StopEnding {
     /// With status 0.
     Success,
@@ -36,57 +49,72 @@ pub(crate) enum StopEnding {
     ByTerm,
 }
 
-const RESTART_INSTEAD: &str = "stop the server and start it again";
+/// What each signal means; the order is the order of the documentation.
+type Table = &'static [(libc::c_int, Command)];
 
-/// The signals the master listens to; the order is the order of the documentation.
-const BINDINGS: [(libc::c_int, Command); 11] = [
+const STOP: Command = Command::Stop { ending: StopEnding::Success };
+const ONE_MORE: Command = Command::Workers(WorkersChange::More(1));
+
+/// Puma's meanings (its launcher and cluster; `docs/reference/signals.md`).
+const PUMA: Table = &[
     (libc::SIGTERM, Command::Stop { ending: StopEnding::ByTerm }),
-    (libc::SIGINT, Command::Stop { ending: StopEnding::Success }),
-    (libc::SIGQUIT, Command::Stop { ending: StopEnding::Success }),
+    (libc::SIGINT, STOP),
+    (libc::SIGQUIT, STOP),
+    (libc::SIGUSR2, Command::Restart(Kind::Full)),
+    (libc::SIGUSR1, Command::Restart(Kind::Phased)),
+    (libc::SIGURG, Command::Restart(Kind::Refork)),
+    (libc::SIGHUP, Command::ReopenLogs),
+    (libc::SIGTTIN, ONE_MORE),
+    (libc::SIGTTOU, Command::Workers(WorkersChange::Fewer { by: 1, least: 1 })),
+    (libc::SIGPWR, Command::Backtraces),
     (libc::SIGCHLD, Command::Reap),
-    (libc::SIGUSR2, Command::Unsupported { name: "USR2 (restart)", instead: RESTART_INSTEAD }),
-    (
-        libc::SIGUSR1,
-        Command::Unsupported { name: "USR1 (phased restart)", instead: RESTART_INSTEAD },
-    ),
-    (libc::SIGURG, Command::Unsupported { name: "URG (refork)", instead: RESTART_INSTEAD }),
-    (
-        libc::SIGHUP,
-        Command::Unsupported {
-            name: "HUP (reopen logs)",
-            instead: "rotate logs with copytruncate",
-        },
-    ),
-    (
-        libc::SIGTTIN,
-        Command::Unsupported {
-            name: "TTIN (one worker more)",
-            instead: "start it with another -w",
-        },
-    ),
-    (
-        libc::SIGTTOU,
-        Command::Unsupported {
-            name: "TTOU (one worker less)",
-            instead: "start it with another -w",
-        },
-    ),
-    (
-        libc::SIGWINCH,
-        Command::Unsupported { name: "WINCH (stop the workers)", instead: "use TERM" },
-    ),
 ];
 
+/// Unicorn's meanings (its SIGNALS document).
+const UNICORN: Table = &[
+    (libc::SIGTERM, Command::Halt),
+    (libc::SIGINT, Command::Halt),
+    (libc::SIGQUIT, STOP),
+    (libc::SIGUSR2, Command::Restart(Kind::Full)),
+    (libc::SIGHUP, Command::Restart(Kind::Full)),
+    (libc::SIGUSR1, Command::ReopenLogs),
+    (libc::SIGWINCH, Command::Workers(WorkersChange::Exactly(0))),
+    (libc::SIGTTIN, ONE_MORE),
+    (libc::SIGTTOU, Command::Workers(WorkersChange::Fewer { by: 1, least: 0 })),
+    (libc::SIGPWR, Command::Backtraces),
+    (libc::SIGCHLD, Command::Reap),
+];
+
+/// Puma's switch for processes in which USR2 belongs to somebody else.
+const SKIP_USR2: &str = "PUMA_SKIP_SIGUSR2";
+
+fn table(personality: Personality) -> Table {
+    match personality {
+        Personality::Puma => PUMA,
+        Personality::Unicorn => UNICORN,
+    }
+}
+
 /// Makes the signals of [`Commands`] wait until somebody listens to them: in the default way they
-/// would end a starting master without a word, and leave its socket files behind.
+/// would end a starting master without a word, and leave its socket files behind. They wait also
+/// over an exec.
 ///
 /// # Errors
 ///
 /// `pthread_sigmask(3)` has none for these arguments; what it says is passed on.
 pub(crate) fn hold_signals() -> io::Result<()> {
-    let numbers = BINDINGS.iter().map(|(number, _)| Signal::try_from(*number));
+    let numbers = PUMA.iter().chain(UNICORN).map(|(number, _)| Signal::try_from(*number));
     let known: Vec<Signal> = numbers.collect::<Result<_, _>>()?;
     Ok(signals::block(&known)?)
+}
+
+/// Lets them arrive again.
+///
+/// # Errors
+///
+/// `pthread_sigmask(3)` has none for these arguments; what it says is passed on.
+pub(crate) fn release_signals() -> io::Result<()> {
+    Ok(signals::unblock_all()?)
 }
 
 /// Signals as a queue of commands, in arrival order between polls.
@@ -104,44 +132,77 @@ impl Commands {
     /// Signals that were held, here or by whoever started us, arrive from now on.
     ///
     /// A terminal's window size changes (WINCH) are heard only by a daemon, and a HUP that the
-    /// starter set to be ignored (nohup) stays ignored; without log files a HUP stops, as in Puma.
+    /// starter set to be ignored (nohup) stays ignored; without log files Puma's HUP stops.
     ///
     /// # Errors
     ///
     /// When the kernel refuses a handler.
     pub(crate) fn listen(config: &Config) -> io::Result<Self> {
-        let mut sources = Vec::with_capacity(BINDINGS.len());
-        for (number, command) in BINDINGS {
+        let mut sources = Vec::new();
+        for &(number, command) in table(config.personality) {
             let unheard = match number {
                 libc::SIGWINCH => !config.daemon,
                 libc::SIGHUP => signals::is_ignored(Signal::SIGHUP)?,
+                libc::SIGUSR2 => env::var_os(SKIP_USR2).is_some(),
                 _ => false,
             };
             // Puma: "reopen stdout_redirect files, else stop".
-            let command = match number {
-                libc::SIGHUP if !config.redirect.is_wanted() => {
-                    Command::Stop { ending: StopEnding::Success }
-                }
+            let command = match (number, command) {
+                (libc::SIGHUP, Command::ReopenLogs) if !config.redirect.is_wanted() => STOP,
                 _ => command,
             };
             if !unheard {
                 sources.push((signal(SignalKind::from_raw(number))?, command));
             }
         }
-        signals::unblock_all()?;
-        Ok(Self { sources, pending: VecDeque::new() })
+        release_signals()?;
+        // Children may have ended before anybody listened.
+        Ok(Self { sources, pending: VecDeque::from([Command::Reap]) })
     }
 
     /// The next command. Cancel safe.
     pub(crate) async fn next(&mut self) -> Command {
         poll_fn(|context| {
-            for (source, command) in &mut self.sources {
-                if let Poll::Ready(Some(())) = source.poll_recv(context) {
-                    self.pending.push_back(*command);
-                }
-            }
+            self.collect(context);
             self.pending.pop_front().map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+
+    /// All that have arrived; for a master that is about to be another program.
+    pub(crate) fn take_pending(&mut self) -> Vec<Command> {
+        self.collect(&mut Context::from_waker(Waker::noop()));
+        self.pending.drain(..).collect()
+    }
+
+    /// Puts commands before all others.
+    pub(crate) fn put_back(&mut self, commands: Vec<Command>) {
+        for command in commands.into_iter().rev() {
+            self.pending.push_front(command);
+        }
+    }
+
+    fn collect(&mut self, context: &mut Context<'_>) {
+        for (source, command) in &mut self.sources {
+            if let Poll::Ready(Some(())) = source.poll_recv(context) {
+                self.pending.push_back(*command);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// spec: Puma's launcher.rb and cluster.rb, Unicorn's SIGNALS.
+    #[test]
+    fn no_signal_has_two_meanings() {
+        for table in [PUMA, UNICORN] {
+            for (place, (number, _)) in table.iter().enumerate() {
+                let again = table[place + 1..].iter().any(|(other, _)| other == number);
+                assert!(!again, "signal {number}");
+            }
+        }
     }
 }

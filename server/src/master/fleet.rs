@@ -1,24 +1,47 @@
-//! The whole of what the master looks after, as one pure state machine: the mold and the slots.
+//! The whole of what the master looks after, as one pure state machine: generations and slots.
 //!
 //! [`Fleet::on`] takes an [`Event`] and the time and appends [`Action`]s, which `run.rs` carries
-//! out. Nothing here forks, signals or logs.
+//! out. Nothing here forks, signals or logs, and all of it can be written down and taken up again
+//! by another program in the same process (a restart).
+//!
+//! - [`slots`]: which worker has which place, and how one takes over from another
+//! - [`restart`]: the transaction from one generation to the next, and back
 
-use std::time::{Duration, Instant};
+mod restart;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     mold_state::{self, MoldState},
-    slot::{self, KillReason, Slot},
+    moment::Moment,
+    watch::Stuck,
+    worker_state::{self, KillReason, WorkerState},
 };
-use crate::wire::Failure;
+use crate::{http::Manner, wire::Failure};
 
-/// Workers of one slot that may fail in a row before a start is given up.
+pub(crate) use restart::{Kind, Restart, RestartEnd, Ticket};
+use slots::Slot;
+pub(crate) use slots::WorkersChange;
+
+/// Processes of one worker that may fail in a row before a start is given up.
 pub(crate) const START_FAILURES_MAX: u32 = 3;
 
 /// sysexits(3): a failure that may pass.
 const EX_TEMPFAIL: u8 = 75;
 
+/// A generation's number: 1 for the code that the server was started with.
+pub(crate) type GenerationId = u32;
+
+/// A worker's number, never used again.
+pub(crate) type WorkerId = u64;
+
 /// How far the master is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     /// Not every slot has served yet.
     Starting,
@@ -31,7 +54,7 @@ enum Stage {
 }
 
 /// How the master ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Outcome {
     /// It was told to.
     Stopped,
@@ -42,21 +65,29 @@ pub(crate) enum Outcome {
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The mold loaded the application.
-    MoldLoaded,
-    /// The mold's process ended; with the reason, should it be the end of a start.
-    MoldExited(Failure),
-    /// Something happened to a slot.
-    Slot(u16, slot::Event),
+    /// The mold of this generation loaded the application.
+    MoldLoaded(GenerationId),
+    /// The mold's process ended; with the reason, should it be the end of a start or restart.
+    MoldExited(GenerationId, Failure),
+    /// Something happened to a worker.
+    Worker(WorkerId, worker_state::Event),
     /// A worker's process ended; with what it said before, if it spoke.
     WorkerExited {
-        /// The slot that it filled.
-        slot: u16,
+        /// Which.
+        worker: WorkerId,
         /// Status 0.
         clean: bool,
         /// Why it gave up.
         failure: Option<Failure>,
     },
+    /// The new program has shown that it can take over.
+    Proved,
+    /// It has not, or it could not be executed.
+    NotProved(Failure),
+    /// This worker has used up its requests or memory: put another in its place.
+    Recycle(WorkerId),
+    /// Another number of slots.
+    Workers(WorkersChange),
     /// Drain, then end.
     StopGracefully,
     /// End without draining.
@@ -69,32 +100,52 @@ pub(crate) enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Start a mold process.
-    SpawnMold,
-    /// Close the mold's channel.
-    DismissMold,
+    SpawnMold(GenerationId),
+    /// Have the mold run its last hooks, and close its channel.
+    DismissMold(GenerationId),
     /// Send the mold SIGKILL.
-    KillMold,
-    /// Make a channel and ask the mold for a worker in this slot.
-    AskForFork(u16),
-    /// Tell the worker of this slot to drain.
-    Drain(u16),
-    /// Send the worker of this slot SIGKILL.
-    Kill(u16, i32, KillReason),
+    KillMold(GenerationId),
+    /// Make a channel and ask the worker's mold for it.
+    AskForFork(WorkerId),
+    /// Tell the worker to drain.
+    Drain(WorkerId, Manner),
+    /// Have the worker log where its threads stand.
+    AskForConfession(WorkerId, i32, Stuck),
+    /// Send the worker SIGKILL.
+    Kill(WorkerId, i32, KillReason),
+    /// Have the worker finish what it holds and become the mold of this generation.
+    Promote(WorkerId, GenerationId),
+    /// Nothing of this generation is left.
+    Forget(GenerationId),
+    /// Have a new program show in a child that it can take over.
+    Prove,
+    /// Give that up.
+    KillProof,
+    /// Become the new program.
+    Become,
+    /// A restart was begun.
+    RestartBegun(Ticket, Kind),
+    /// A restart is over.
+    RestartEnded(RestartEnd),
     /// All slots serve: write the pid file, tell whoever waits for the start.
     AnnounceServing,
     /// Nothing is left: end.
     Finish(Outcome),
 }
 
-/// Limits of mold and workers, from the configuration.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+/// Limits and numbers of one generation, from its configuration.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
     /// Loading of the application by the mold.
     pub(crate) load: Duration,
     /// From a worker's fork to its first accept.
     pub(crate) boot: Duration,
     /// From the order to drain to the end.
     pub(crate) drain: Duration,
+    /// Slots to fill.
+    pub(crate) workers: u16,
+    /// Slots that are swapped at a time in a restart, at least 1.
+    pub(crate) batch: u16,
 }
 
 /// How long a dismissed mold may take for its `at_exit` blocks before it is killed.
@@ -104,24 +155,85 @@ const MOLD_LEAVE_MAX: Duration = Duration::from_secs(5);
 /// chance to cut its connections and run its `at_exit` blocks itself.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
 
-/// Mold and slots together.
-#[derive(Clone, Debug)]
+impl Plan {
+    fn mold_limits(&self) -> mold_state::Limits {
+        mold_state::Limits { boot: self.load, leave: MOLD_LEAVE_MAX }
+    }
+
+    fn worker_limits(&self) -> worker_state::Limits {
+        worker_state::Limits { boot: self.boot, drain: self.drain + DRAIN_GRACE }
+    }
+}
+
+/// One version of the application: its mold, and the numbers its workers live by.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Generation {
+    mold: MoldState,
+    plan: Plan,
+}
+
+impl Generation {
+    fn mold_ready(&self) -> bool {
+        matches!(self.mold.state(), mold_state::State::Ready { .. })
+    }
+}
+
+/// One worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Worker {
+    /// The slot it was made for.
+    slot: u16,
+    generation: GenerationId,
+    state: WorkerState,
+}
+
+/// What a worker is, for those who only look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerView {
+    pub(crate) slot: u16,
+    pub(crate) generation: GenerationId,
+    pub(crate) state: worker_state::State,
+}
+
+/// Generations and slots together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Fleet {
     stage: Stage,
-    mold: MoldState,
+    generations: BTreeMap<GenerationId, Generation>,
+    /// The generation that crashed workers are replaced from.
+    serving: GenerationId,
     slots: Vec<Slot>,
+    /// All that live, those on their way out included.
+    workers: BTreeMap<WorkerId, Worker>,
+    workers_made: WorkerId,
+    generations_made: GenerationId,
+    restart: Option<Restart>,
+    /// Asked for during a restart: begun when that is over.
+    queued: Option<Kind>,
+    tickets: Ticket,
 }
 
 impl Fleet {
-    /// A fleet of `workers` empty slots and a mold that is not there yet.
-    pub(crate) fn new(workers: u16, limits: Limits, now: Instant) -> Self {
-        let slot_limits = slot::Limits { boot: limits.boot, drain: limits.drain + DRAIN_GRACE };
-        let mold_limits = mold_state::Limits { boot: limits.load, leave: MOLD_LEAVE_MAX };
-        Self {
+    /// The first generation, nothing of which is there yet.
+    pub(crate) fn new(plan: Plan, now: Moment) -> Self {
+        let serving = 1;
+        let generation = Generation { mold: MoldState::new(plan.mold_limits(), now), plan };
+        let mut fleet = Self {
             stage: Stage::Starting,
-            mold: MoldState::new(mold_limits, now),
-            slots: (0..workers).map(|_| Slot::new(slot_limits, now)).collect(),
+            generations: BTreeMap::from([(serving, generation)]),
+            serving,
+            slots: Vec::new(),
+            workers: BTreeMap::new(),
+            workers_made: 0,
+            generations_made: serving,
+            restart: None,
+            queued: None,
+            tickets: 0,
+        };
+        for _ in 0..plan.workers {
+            fleet.add_slot(now);
         }
+        fleet
     }
 
     /// Whether the fleet is on its way out.
@@ -134,152 +246,244 @@ impl Fleet {
         self.stage != Stage::Starting
     }
 
+    /// The generation that serves when nothing is being changed.
+    pub(crate) fn serving(&self) -> GenerationId {
+        self.serving
+    }
+
+    /// Each generation with what its mold does.
+    pub(crate) fn molds(&self) -> impl Iterator<Item = (GenerationId, mold_state::State)> {
+        self.generations.iter().map(|(number, generation)| (*number, generation.mold.state()))
+    }
+
+    /// Every worker, in the order in which they were made.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = (WorkerId, WorkerView)> {
+        self.workers.iter().map(|(id, worker)| (*id, worker.view()))
+    }
+
+    /// One worker.
+    pub(crate) fn worker(&self, id: WorkerId) -> Option<WorkerView> {
+        self.workers.get(&id).map(Worker::view)
+    }
+
+    /// How many slots there are to fill.
+    pub(crate) fn slots_wanted(&self) -> u16 {
+        u16::try_from(self.slots.len()).unwrap_or(u16::MAX)
+    }
+
     /// When [`Event::Tick`] next matters.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let mold_ready = self.mold_ready();
-        self.slots
-            .iter()
-            // A slot that waits for a mold is woken by the mold, not by time.
-            .filter(|slot| mold_ready || !matches!(slot.state(), slot::State::Waiting { .. }))
-            .filter_map(Slot::deadline)
-            .chain(self.mold.deadline())
-            .min()
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        let workers = self
+            .workers
+            .values()
+            .filter_map(|worker| worker.state.deadline(self.mold_ready(worker.generation)));
+        let molds = self.generations.values().filter_map(|generation| generation.mold.deadline());
+        let restart = self.restart.as_ref().and_then(Restart::deadline);
+        workers.chain(molds).chain(restart).min()
     }
 
     /// Applies `event`; what must be done is appended to `actions`, in order.
-    pub(crate) fn on(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
+    pub(crate) fn on(&mut self, event: Event, now: Moment, actions: &mut Vec<Action>) {
         if self.stage == Stage::Finished {
             return;
         }
         match event {
-            Event::MoldLoaded => {
-                self.tell_mold(mold_state::Event::Loaded, now, actions);
-                self.tell_all(slot::Event::MoldReady, now, actions);
+            Event::MoldLoaded(generation) => {
+                self.tell_mold(generation, mold_state::Event::Loaded, now, actions);
+                self.tell_workers(worker_state::Event::MoldReady, now, actions);
+                self.restart_loaded(generation);
             }
-            Event::MoldExited(failure) => self.on_mold_exit(failure, now, actions),
-            Event::Slot(number, event) => self.tell(number, event, now, actions),
-            Event::WorkerExited { slot, clean, failure } => {
-                self.tell(slot, slot::Event::Exited { clean }, now, actions);
-                self.give_up_starting(slot, failure, now, actions);
+            Event::MoldExited(generation, failure) => {
+                self.on_mold_exit(generation, failure, now, actions);
             }
+            Event::Worker(id, event) => self.tell(id, event, now, actions),
+            Event::WorkerExited { worker, clean, failure } => {
+                self.tell(worker, worker_state::Event::Exited { clean }, now, actions);
+                self.on_failure_of(worker, failure, now, actions);
+            }
+            Event::Proved => self.restart_proved(actions),
+            Event::NotProved(failure) => self.fail_restart(failure, now, actions),
+            Event::Recycle(worker) => self.recycle(worker, now),
+            Event::Workers(change) => self.change_workers(change, now, actions),
             Event::StopGracefully => self.stop(Outcome::Stopped, now, actions),
             Event::StopNow => {
                 self.stop(Outcome::Stopped, now, actions);
-                self.tell_all(slot::Event::KillRequested, now, actions);
+                self.tell_workers(worker_state::Event::KillRequested, now, actions);
             }
             Event::Tick => {
-                self.tell_mold(mold_state::Event::Tick, now, actions);
-                self.tell_all(slot::Event::Tick, now, actions);
-                for number in 0..self.count() {
-                    self.give_up_starting(number, None, now, actions);
+                self.tick_restart(now, actions);
+                self.tell_molds(mold_state::Event::Tick, now, actions);
+                self.tell_workers(worker_state::Event::Tick, now, actions);
+                for worker in self.worker_ids() {
+                    self.on_failure_of(worker, None, now, actions);
                 }
             }
         }
         self.settle(now, actions);
     }
 
-    fn on_mold_exit(&mut self, failure: Failure, now: Instant, actions: &mut Vec<Action>) {
-        let was_ready = self.mold_ready();
-        let was_killed = matches!(self.mold.state(), mold_state::State::Killing { .. });
-        self.tell_mold(mold_state::Event::Exited, now, actions);
-        // Of a fork that the mold was asked for, the closing of its channel tells.
-        if self.stage == Stage::Starting && !was_ready {
-            let failure = if was_killed {
-                let reason = "cannot load the application: it took longer than --load-timeout \
-                              allows";
-                Failure { reason: reason.into(), status: EX_TEMPFAIL }
-            } else {
-                failure
-            };
-            self.stop(Outcome::FailedToStart(failure), now, actions);
-        }
-    }
-
-    /// Ends a start in which a slot keeps failing.
-    fn give_up_starting(
+    fn on_mold_exit(
         &mut self,
-        number: u16,
-        failure: Option<Failure>,
-        now: Instant,
+        number: GenerationId,
+        failure: Failure,
+        now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let failures = self.slots[usize::from(number)].failures();
-        if self.stage == Stage::Starting && failures >= START_FAILURES_MAX {
-            let failure = failure.unwrap_or_else(|| Failure {
-                reason: format!("cannot start worker {number}: it failed {failures} times"),
-                status: 1,
-            });
+        let Some(generation) = self.generations.get(&number) else { return };
+        let was_ready = generation.mold_ready();
+        let was_killed = matches!(generation.mold.state(), mold_state::State::Killing { .. });
+        self.tell_mold(number, mold_state::Event::Exited, now, actions);
+        let failure = if was_killed {
+            let reason =
+                "cannot load the application: it took longer than --load-timeout allows".to_owned();
+            Failure { reason, status: EX_TEMPFAIL }
+        } else {
+            failure
+        };
+        // Of a fork that the mold was asked for, the closing of its channel tells.
+        if self.stage == Stage::Starting && !was_ready {
             self.stop(Outcome::FailedToStart(failure), now, actions);
+        } else if self.restart.as_ref().is_some_and(|restart| restart.is_for(number)) {
+            self.fail_restart(failure, now, actions);
         }
     }
 
-    fn stop(&mut self, outcome: Outcome, now: Instant, actions: &mut Vec<Action>) {
+    /// Ends a start in which a worker keeps failing, and a restart in which one fails at all.
+    fn on_failure_of(
+        &mut self,
+        id: WorkerId,
+        failure: Option<Failure>,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (slot, failures) = (worker.slot, worker.state.failures());
+        let is_new = self.restart.as_ref().is_some_and(|restart| restart.is_for(worker.generation));
+        let failure = || {
+            failure.unwrap_or_else(|| Failure {
+                reason: format!("cannot start worker {slot}: it failed {failures} times"),
+                status: 1,
+            })
+        };
+        if self.stage == Stage::Starting && failures >= START_FAILURES_MAX {
+            self.stop(Outcome::FailedToStart(failure()), now, actions);
+        } else if is_new && failures > 0 {
+            self.fail_restart(failure(), now, actions);
+        }
+    }
+
+    fn stop(&mut self, outcome: Outcome, now: Moment, actions: &mut Vec<Action>) {
         if self.is_stopping() {
             return;
         }
         self.stage = Stage::Stopping(outcome);
-        self.tell_all(slot::Event::StopRequested, now, actions);
-        self.tell_mold(mold_state::Event::StopRequested, now, actions);
+        self.cancel_restart(now, actions);
+        let drain = worker_state::Event::DrainRequested(Manner::Promptly);
+        self.tell_workers(drain, now, actions);
+        self.tell_molds(mold_state::Event::StopRequested, now, actions);
     }
 
-    /// Moves the stage on when the parts have got there.
-    fn settle(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    /// Moves everything on that has become possible.
+    fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.bury(actions);
+        if !self.is_stopping() {
+            self.take_over(now, actions);
+            self.advance_restart(now, actions);
+            // What became possible just now is done in the same step, not at the next tick.
+            self.tell_molds(mold_state::Event::Tick, now, actions);
+            self.tell_workers(worker_state::Event::Tick, now, actions);
+        }
+        self.bury(actions);
         // A fleet without slots (`--check`) has got there when the application is loaded.
-        let all_serve =
-            self.slots.iter().all(|slot| matches!(slot.state(), slot::State::Ready { .. }));
+        let all_serve = self.slots.iter().all(|slot| self.is_served(slot));
         if self.stage == Stage::Starting
             && all_serve
-            && (!self.slots.is_empty() || self.mold_ready())
+            && (!self.slots.is_empty() || self.mold_ready(self.serving))
         {
             self.stage = Stage::Serving;
             actions.push(Action::AnnounceServing);
+            self.advance_restart(now, actions);
         }
-        // A slot that became empty is filled in the same step, not at the next tick.
-        if !self.is_stopping() {
-            self.tell_all(slot::Event::Tick, now, actions);
-            self.tell_mold(mold_state::Event::Tick, now, actions);
-        }
-        let all_gone = self.mold.state() == mold_state::State::Gone
-            && self.slots.iter().all(|slot| slot.state() == slot::State::Gone);
+        let all_gone = self.generations.is_empty() && self.workers.is_empty();
         if all_gone && let Stage::Stopping(outcome) = &self.stage {
             actions.push(Action::Finish(outcome.clone()));
             self.stage = Stage::Finished;
         }
     }
 
-    fn tell_mold(&mut self, event: mold_state::Event, now: Instant, actions: &mut Vec<Action>) {
-        actions.extend(self.mold.on(event, now).map(|action| match action {
-            mold_state::Action::Spawn => Action::SpawnMold,
-            mold_state::Action::Dismiss => Action::DismissMold,
-            mold_state::Action::Kill => Action::KillMold,
-        }));
+    /// Forgets the workers and generations of which nothing is left.
+    fn bury(&mut self, actions: &mut Vec<Action>) {
+        self.workers.retain(|_, worker| worker.state.state() != worker_state::State::Gone);
+        let workers = &self.workers;
+        self.generations.retain(|number, generation| {
+            let is_left = generation.mold.state() != mold_state::State::Gone
+                || workers.values().any(|worker| worker.generation == *number);
+            if !is_left {
+                actions.push(Action::Forget(*number));
+            }
+            is_left
+        });
     }
 
-    fn tell_all(&mut self, event: slot::Event, now: Instant, actions: &mut Vec<Action>) {
-        for number in 0..self.count() {
-            self.tell(number, event, now, actions);
+    fn tell_molds(&mut self, event: mold_state::Event, now: Moment, actions: &mut Vec<Action>) {
+        let numbers: Vec<GenerationId> = self.generations.keys().copied().collect();
+        for number in numbers {
+            self.tell_mold(number, event, now, actions);
         }
     }
 
-    fn tell(&mut self, number: u16, event: slot::Event, now: Instant, actions: &mut Vec<Action>) {
-        let mold_ready = self.mold_ready();
-        let Some(slot) = self.slots.get_mut(usize::from(number)) else { return };
-        actions.extend(slot.on(event, mold_ready, now).map(|action| match action {
-            slot::Action::AskForFork => Action::AskForFork(number),
-            slot::Action::Drain => Action::Drain(number),
-            slot::Action::Kill { pid, why } => Action::Kill(number, pid, why),
+    fn tell_mold(
+        &mut self,
+        number: GenerationId,
+        event: mold_state::Event,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(generation) = self.generations.get_mut(&number) else { return };
+        actions.extend(generation.mold.on(event, now).map(|action| match action {
+            mold_state::Action::Spawn => Action::SpawnMold(number),
+            mold_state::Action::Dismiss => Action::DismissMold(number),
+            mold_state::Action::Kill => Action::KillMold(number),
         }));
     }
 
-    fn mold_ready(&self) -> bool {
-        matches!(self.mold.state(), mold_state::State::Ready { .. })
+    fn tell_workers(&mut self, event: worker_state::Event, now: Moment, actions: &mut Vec<Action>) {
+        for id in self.worker_ids() {
+            self.tell(id, event, now, actions);
+        }
     }
 
-    fn count(&self) -> u16 {
-        u16::try_from(self.slots.len()).expect("made from a u16")
+    fn tell(
+        &mut self,
+        id: WorkerId,
+        event: worker_state::Event,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let generation = self.generations.get(&worker.generation);
+        let mold_ready = generation.is_some_and(Generation::mold_ready);
+        actions.extend(worker.state.on(event, mold_ready, now).map(|action| match action {
+            worker_state::Action::AskForFork => Action::AskForFork(id),
+            worker_state::Action::Drain(manner) => Action::Drain(id, manner),
+            worker_state::Action::AskForConfession { pid, why } => {
+                Action::AskForConfession(id, pid, why)
+            }
+            worker_state::Action::Kill { pid, why } => Action::Kill(id, pid, why),
+        }));
+    }
+
+    fn mold_ready(&self, number: GenerationId) -> bool {
+        self.generations.get(&number).is_some_and(Generation::mold_ready)
+    }
+
+    fn worker_ids(&self) -> Vec<WorkerId> {
+        self.workers.keys().copied().collect()
     }
 }
 
-#[cfg(test)]
-#[path = "fleet_tests.rs"]
-mod tests;
+impl Worker {
+    fn view(&self) -> WorkerView {
+        WorkerView { slot: self.slot, generation: self.generation, state: self.state.state() }
+    }
+}

@@ -1,20 +1,26 @@
 //! The life of the mold as the master sees it: a pure state machine.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::moment::Moment;
 
 /// Where the mold stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum State {
     /// No process; the next one is started at `until`.
-    Absent { until: Instant, failures: u32 },
+    Absent { until: Moment, failures: u32 },
     /// It boots Ruby and loads the application.
-    Loading { deadline: Instant, failures: u32 },
+    Loading { deadline: Moment, failures: u32 },
+    /// A worker that finishes what it holds, to become the mold (a refork).
+    Promoting { deadline: Moment },
     /// It forks on request, since `since`.
-    Ready { since: Instant, failures: u32 },
+    Ready { since: Moment, failures: u32 },
     /// Sent SIGKILL; only its exit is awaited. `failures` as they will be then.
     Killing { failures: u32 },
     /// Its channel was closed because the master stops; it leaves by itself.
-    Leaving { deadline: Instant },
+    Leaving { deadline: Moment },
     /// Not wanted any more, and not there.
     Gone,
 }
@@ -44,7 +50,7 @@ pub(crate) enum Action {
 }
 
 /// Limits of the mold's life.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Limits {
     /// From the start to the loaded application.
     pub(crate) boot: Duration,
@@ -60,7 +66,7 @@ const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// The mold's place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct MoldState {
     state: State,
     limits: Limits,
@@ -68,8 +74,13 @@ pub(crate) struct MoldState {
 
 impl MoldState {
     /// Wanted at once.
-    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
+    pub(crate) fn new(limits: Limits, now: Moment) -> Self {
         Self { state: State::Absent { until: now, failures: 0 }, limits }
+    }
+
+    /// A worker that becomes a mold by itself (a refork) within `limit`; nothing is spawned.
+    pub(crate) fn promoted(limits: Limits, limit: Duration, now: Moment) -> Self {
+        Self { state: State::Promoting { deadline: now + limit }, limits }
     }
 
     /// Where it stands.
@@ -78,16 +89,18 @@ impl MoldState {
     }
 
     /// When [`Event::Tick`] next matters.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.state {
             State::Absent { until, .. } => Some(until),
-            State::Loading { deadline, .. } | State::Leaving { deadline } => Some(deadline),
+            State::Loading { deadline, .. }
+            | State::Promoting { deadline }
+            | State::Leaving { deadline } => Some(deadline),
             State::Ready { .. } | State::Killing { .. } | State::Gone => None,
         }
     }
 
     /// Applies `event` and says what must be done; a late event changes nothing.
-    pub(crate) fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
+    pub(crate) fn on(&mut self, event: Event, now: Moment) -> Option<Action> {
         use {Event as E, State as S};
         let leaving = (S::Leaving { deadline: now + self.limits.leave }, Some(Action::Dismiss));
         let (next, action) = match (self.state, event) {
@@ -99,6 +112,15 @@ impl MoldState {
             (S::Loading { failures, .. }, E::Loaded) => (S::Ready { since: now, failures }, None),
             (S::Loading { deadline, failures }, E::Tick) if deadline <= now => {
                 (S::Killing { failures: failures + 1 }, Some(Action::Kill))
+            }
+            (S::Promoting { .. }, E::Loaded) => (S::Ready { since: now, failures: 0 }, None),
+            (S::Promoting { deadline }, E::Tick) if deadline <= now => {
+                (S::Killing { failures: 1 }, Some(Action::Kill))
+            }
+            (S::Promoting { .. }, E::Exited) => (absent(1, now), None),
+            // It finishes what it holds, and sees then that nobody wants a mold.
+            (S::Promoting { deadline }, E::StopRequested) => {
+                (S::Leaving { deadline }, Some(Action::Dismiss))
             }
             (S::Loading { failures, .. }, E::Exited) => (absent(failures + 1, now), None),
             (S::Ready { since, failures }, E::Exited) => {
@@ -123,7 +145,7 @@ impl MoldState {
     }
 }
 
-fn absent(failures: u32, now: Instant) -> State {
+fn absent(failures: u32, now: Moment) -> State {
     let delay = match failures {
         0 | 1 => Duration::ZERO,
         more => BACKOFF_MIN.saturating_mul(1 << (more - 2).min(16)).min(BACKOFF_MAX),
@@ -137,10 +159,11 @@ mod tests {
 
     const LIMITS: Limits = Limits { boot: Duration::from_mins(1), leave: Duration::from_secs(5) };
 
-    fn every_state(now: Instant) -> [State; 6] {
+    fn every_state(now: Moment) -> [State; 7] {
         [
             State::Absent { until: now, failures: 1 },
             State::Loading { deadline: now, failures: 1 },
+            State::Promoting { deadline: now },
             State::Ready { since: now, failures: 0 },
             State::Killing { failures: 2 },
             State::Leaving { deadline: now },
@@ -150,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_state_survives_every_event() {
-        let now = Instant::now();
+        let now = Moment::now();
         for state in every_state(now) {
             for event in [Event::Loaded, Event::Exited, Event::StopRequested, Event::Tick] {
                 let mut mold = MoldState { state, limits: LIMITS };
@@ -169,7 +192,7 @@ mod tests {
 
     #[test]
     fn every_state_can_be_stopped() {
-        let now = Instant::now();
+        let now = Moment::now();
         for state in every_state(now) {
             let mut mold = MoldState { state, limits: LIMITS };
             mold.on(Event::StopRequested, now);
@@ -180,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_mold_that_dies_is_back_at_once_and_one_that_keeps_dying_waits() {
-        let now = Instant::now();
+        let now = Moment::now();
         let mut mold =
             MoldState { state: State::Ready { since: now, failures: 0 }, limits: LIMITS };
         mold.on(Event::Exited, now);

@@ -1,22 +1,52 @@
 //! The master's loop: one queue of events, a pure decision, and the one place of effects.
+//!
+//! - [`reports`]: what children say, and how they end
+//! - [`restart`]: proving a new program, and becoming it
+//! - [`upkeep`]: looking at the workers once a second
+//! - [`answers`]: what `rackrsctl` is told
 
-use std::{ffi::OsString, ops::ControlFlow, time::Instant};
+mod answers;
+mod reports;
+mod restart;
+mod upkeep;
 
-use rackrs_sys::process::{self, Exit};
-use tokio::{sync::mpsc, time};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
+
+use rackrs_sys::{pid_file::PidFile, shared_words::SharedError};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time,
+};
 
 use super::{
-    children::{ChildError, Children, Ended, Report},
+    children::{ChildError, Children, Report},
     command::{Command, Commands, StopEnding},
-    fleet::{Action, Event, Fleet, Limits, Outcome},
+    fleet::{Action, Event, Fleet, GenerationId, Kind, Outcome, Plan, Ticket, WorkerId},
     listeners::Listeners,
-    slot::{self, KillReason},
+    moment::Moment,
+    program::{self, Invocation},
+    proof::{Answer, Proof},
+    restart_log::RestartLog,
+    rows::Rows,
+    service_manager::ServiceManager,
+    start::reopen_logs,
+    watch,
+    worker_state::{self, KillReason},
 };
 use crate::{
     config::Config,
-    telemetry::events::Events,
-    wire::{Failure, FromMold, FromWorker},
+    control::{Asked, CONNECTIONS_MAX, ControlServer, Reply, WorkerBacktraces},
+    telemetry::{chain, events::Events},
+    wire::{Failure, Orders, ToMold, ToWorker},
 };
+
+/// sysexits(3): the operating system failed us.
+const EX_OSERR: u8 = 71;
 
 /// How the loop ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,9 +55,16 @@ pub(super) struct LoopEnd {
     pub(super) ending: StopEnding,
 }
 
-/// What is done once, when all workers serve.
+/// What is done when all workers serve.
 pub(super) trait Announce {
+    /// For the first time.
     fn serving(&mut self) -> Announced;
+
+    /// Another generation serves, with this configuration.
+    fn restarted(&mut self, config: &Config);
+
+    /// The pid file, to be handed over.
+    fn pid_file(&self) -> Option<&PidFile>;
 }
 
 /// What follows an announcement.
@@ -40,23 +77,88 @@ pub(super) enum Announced {
     Refuse(Failure),
 }
 
-/// What a start is given beside the configuration.
-pub(super) struct Start {
-    /// How the user named the program.
-    pub(super) program: OsString,
-    /// How many slots; none for `--check`.
-    pub(super) workers: u16,
+/// What a master is made of: new, or what an earlier program of this process has left.
+pub(super) struct Site {
+    pub(super) fleet: Fleet,
+    pub(super) configs: BTreeMap<GenerationId, Rc<Config>>,
+    pub(super) children: Children,
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) listeners: Listeners,
+    pub(super) control: Option<ControlServer>,
+    pub(super) restarts: RestartLog,
+    pub(super) started: SystemTime,
+    pub(super) ending: StopEnding,
+}
+
+impl Site {
+    /// One where nothing is yet.
+    pub(super) fn new(
+        config: &Rc<Config>,
+        listeners: Listeners,
+        workers: u16,
+    ) -> Result<Self, SharedError> {
+        let (children, reports) = Children::new(Rows::new()?);
+        let fleet = Fleet::new(plan(config, workers), Moment::now());
+        Ok(Self {
+            configs: BTreeMap::from([(fleet.serving(), Rc::clone(config))]),
+            fleet,
+            children,
+            reports,
+            listeners,
+            control: None,
+            restarts: RestartLog::default(),
+            started: SystemTime::now(),
+            ending: StopEnding::Success,
+        })
+    }
+}
+
+/// What a configuration means for a generation.
+pub(super) fn plan(config: &Config, workers: u16) -> Plan {
+    Plan {
+        load: config.limits.load_timeout,
+        boot: config.limits.boot_timeout,
+        drain: config.limits.shutdown_timeout,
+        workers,
+        batch: config.upkeep.restart_batch,
+    }
+}
+
+/// A client of the control socket that waits for backtraces.
+struct Listening {
+    /// Workers that have not answered, with their slot and pid.
+    missing: HashMap<WorkerId, (u16, i32)>,
+    texts: Vec<WorkerBacktraces>,
+    /// `None` when they are for the log.
+    client: Option<oneshot::Sender<Reply>>,
+    deadline: Moment,
 }
 
 /// The master while it runs.
 pub(super) struct Master<'a, A> {
-    config: &'a Config,
-    listeners: Listeners,
+    invocation: &'a Invocation,
     events: &'a Events,
     announce: A,
+    commands: Commands,
+    manager: ServiceManager,
     fleet: Fleet,
+    configs: BTreeMap<GenerationId, Rc<Config>>,
+    /// For the generation that comes next.
+    next_config: Option<Rc<Config>>,
     children: Children,
     reports: mpsc::Receiver<Report>,
+    listeners: Listeners,
+    control: Option<ControlServer>,
+    asked: mpsc::Receiver<Asked>,
+    restarts: RestartLog,
+    proof: Option<Proof>,
+    answers: (mpsc::Sender<(Ticket, Answer)>, mpsc::Receiver<(Ticket, Answer)>),
+    /// The fleet has decided to become the new program.
+    becoming: bool,
+    listening: Vec<Listening>,
+    /// When the workers are looked at next.
+    look_at: Moment,
+    started: SystemTime,
     ending: StopEnding,
     /// A start that failed after all workers served, for want of a pid file.
     refusal: Option<Failure>,
@@ -64,34 +166,56 @@ pub(super) struct Master<'a, A> {
 
 impl<'a, A: Announce> Master<'a, A> {
     pub(super) fn new(
-        config: &'a Config,
-        listeners: Listeners,
+        site: Site,
+        invocation: &'a Invocation,
         events: &'a Events,
         announce: A,
-        start: Start,
+        commands: Commands,
     ) -> Self {
-        let limits = Limits {
-            load: config.limits.load_timeout,
-            boot: config.limits.boot_timeout,
-            drain: config.limits.shutdown_timeout,
-        };
-        let (children, reports) = Children::new(start.program);
-        let fleet = Fleet::new(start.workers, limits, Instant::now());
-        Self {
-            config,
-            listeners,
-            events,
-            announce,
+        let Site {
             fleet,
+            configs,
             children,
             reports,
-            ending: StopEnding::Success,
+            listeners,
+            mut control,
+            restarts,
+            started,
+            ending,
+        } = site;
+        // A site that stops is not asked any more; what is asked then is refused by its closing.
+        let (sender, asked) = mpsc::channel(CONNECTIONS_MAX);
+        if let Some(Err(error)) = control.as_mut().map(|server| server.serve(sender)) {
+            events.error(&error);
+        }
+        Self {
+            invocation,
+            events,
+            announce,
+            commands,
+            manager: ServiceManager::of_environment(),
+            fleet,
+            configs,
+            next_config: None,
+            children,
+            reports,
+            listeners,
+            control,
+            asked,
+            restarts,
+            proof: None,
+            answers: mpsc::channel(1),
+            becoming: false,
+            listening: Vec::new(),
+            look_at: Moment::now() + watch::INTERVAL,
+            started,
+            ending,
             refusal: None,
         }
     }
 
     /// Runs until nothing is left.
-    pub(super) async fn run(mut self, mut commands: Commands) -> LoopEnd {
+    pub(super) async fn run(mut self) -> LoopEnd {
         let mut next = self.apply(Event::Tick);
         loop {
             if let ControlFlow::Break(outcome) = next {
@@ -101,13 +225,37 @@ impl<'a, A: Announce> Master<'a, A> {
                 };
                 return LoopEnd { outcome, ending: self.ending };
             }
-            let deadline = self.fleet.deadline();
+            if std::mem::take(&mut self.becoming) {
+                next = self.become_new_program().await;
+                continue;
+            }
+            let deadline = self.deadline();
             next = tokio::select! {
-                command = commands.next() => self.on_command(command),
+                command = self.commands.next() => self.on_command(command),
                 Some(report) = self.reports.recv() => self.on_report(report),
-                () = until(deadline) => self.apply(Event::Tick),
+                Some((request, client)) = self.asked.recv() => self.on_request(request, client),
+                Some((ticket, answer)) = self.answers.1.recv() => self.on_answer(ticket, answer),
+                () = until(deadline) => self.on_time(),
             };
         }
+    }
+
+    fn deadline(&self) -> Moment {
+        let listening = self.listening.iter().map(|listening| listening.deadline);
+        let fleet = self.fleet.deadline();
+        let watchdog = self.manager.watchdog_at();
+        listening.chain(fleet).chain(watchdog).fold(self.look_at, Moment::min)
+    }
+
+    fn on_time(&mut self) -> ControlFlow<Outcome> {
+        let now = Moment::now();
+        self.manager.feed_watchdog(now);
+        self.give_up_listening(now);
+        if self.look_at <= now {
+            self.look_at = now + watch::INTERVAL;
+            self.look_at_workers(now)?;
+        }
+        self.apply(Event::Tick)
     }
 
     fn on_command(&mut self, command: Command) -> ControlFlow<Outcome> {
@@ -118,135 +266,76 @@ impl<'a, A: Announce> Master<'a, A> {
                 }
                 self.ending = ending;
                 self.events.stopping();
-                self.listeners.close();
+                self.stop_listening();
                 self.apply(Event::StopGracefully)
             }
+            Command::Halt => {
+                self.stop_listening();
+                self.apply(Event::StopNow)
+            }
+            Command::Restart(kind) => self.ask_for_restart(kind).1,
+            Command::Workers(change) => {
+                let before = self.fleet.slots_wanted();
+                let next = self.apply(Event::Workers(change));
+                let count = self.fleet.slots_wanted();
+                if count != before {
+                    self.events.workers_wanted(count);
+                }
+                next
+            }
+            Command::ReopenLogs => {
+                self.reopen_logs();
+                ControlFlow::Continue(())
+            }
+            Command::Backtraces => {
+                self.ask_for_backtraces(None, None);
+                ControlFlow::Continue(())
+            }
             Command::Reap => self.reap(),
-            Command::Unsupported { name, instead } => {
-                self.events.signal_ignored(name, instead);
-                ControlFlow::Continue(())
-            }
         }
     }
 
-    fn on_report(&mut self, report: Report) -> ControlFlow<Outcome> {
-        match report {
-            Report::Mold(birth, _) if !self.children.is_mold(birth) => ControlFlow::Continue(()),
-            Report::Mold(_, None) => ControlFlow::Continue(()),
-            Report::Mold(_, Some(FromMold::Loaded { ruby, rack })) => {
-                if let Some(started) = self.children.mold_started() {
-                    self.events.loaded(&ruby, &rack, started.elapsed());
-                }
-                self.apply(Event::MoldLoaded)
-            }
-            Report::Mold(_, Some(FromMold::Failed(failure))) => {
-                self.children.mold_failed(failure);
-                ControlFlow::Continue(())
-            }
-            Report::Mold(_, Some(FromMold::ForkFailed { slot, reason })) => {
-                self.events.failure(&format!("cannot fork worker {slot}: {reason}"));
-                self.apply(Event::Slot(slot, slot::Event::ForkFailed))
-            }
-            Report::Worker(slot, birth, message) => {
-                if self.children.is_worker(slot, birth) {
-                    self.on_worker(slot, message)
-                } else {
-                    ControlFlow::Continue(())
-                }
-            }
+    fn stop_listening(&mut self) {
+        self.manager.stopping();
+        self.listeners.close();
+    }
+
+    fn ask_for_restart(&mut self, kind: Kind) -> (Option<(Ticket, bool)>, ControlFlow<Outcome>) {
+        let before = self.fleet.queued_restart();
+        let mut actions = Vec::new();
+        let ticket = self.fleet.ask_for_restart(kind, Moment::now(), &mut actions);
+        let queued = self.fleet.queued_restart();
+        if let Some(ticket) = queued
+            && before.is_none()
+        {
+            self.events.restart_queued(kind.name(), ticket);
+        }
+        (ticket.map(|ticket| (ticket, queued.is_some())), self.carry_all_out(actions))
+    }
+
+    fn reopen_logs(&mut self) {
+        match reopen_logs(self.config()) {
+            Ok(()) => self.events.logs_reopened(),
+            Err(error) => self.events.error(&error),
+        }
+        for error in self.children.tell_all(&ToMold::ReopenLogs, &ToWorker::ReopenLogs) {
+            self.events.error(&error);
         }
     }
 
-    fn on_worker(&mut self, slot: u16, message: Option<FromWorker>) -> ControlFlow<Outcome> {
-        match message {
-            Some(FromWorker::Forked { pid }) => {
-                let ended = self.children.worker_spoke(slot, pid);
-                self.apply(Event::Slot(slot, slot::Event::Forked { pid }))?;
-                let Some(exit) = ended else { return ControlFlow::Continue(()) };
-                self.hear_last_words(pid)?;
-                self.on_exit(pid, exit)
-            }
-            Some(FromWorker::Ready) => {
-                if let (Some(asked), Some(pid)) =
-                    (self.children.worker_asked(slot), self.children.worker_pid(slot))
-                {
-                    self.events.worker_booted(slot, pid, asked.elapsed());
-                }
-                self.apply(Event::Slot(slot, slot::Event::ReportedReady))
-            }
-            Some(FromWorker::Failed(failure)) => {
-                self.children.worker_failed(slot, failure);
-                ControlFlow::Continue(())
-            }
-            // Of a worker that has spoken, SIGCHLD tells more.
-            None => self.apply(Event::Slot(slot, slot::Event::Lost)),
-        }
-    }
-
-    fn reap(&mut self) -> ControlFlow<Outcome> {
-        loop {
-            match process::reap_any() {
-                Ok(Some((pid, exit))) => {
-                    self.hear_last_words(pid.as_raw())?;
-                    self.on_exit(pid.as_raw(), exit)?;
-                }
-                Ok(None) => return ControlFlow::Continue(()),
-                Err(error) => {
-                    self.events.error(&error);
-                    return ControlFlow::Continue(());
-                }
-            }
-        }
-    }
-
-    /// Handles what a child said before it ended: SIGCHLD may overtake its messages.
-    fn hear_last_words(&mut self, pid: i32) -> ControlFlow<Outcome> {
-        while let Ok(report) = self.reports.try_recv() {
-            self.on_report(report)?;
-        }
-        for report in self.children.last_words(pid) {
-            self.on_report(report)?;
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn on_exit(&mut self, pid: i32, exit: Exit) -> ControlFlow<Outcome> {
-        let stopping = self.fleet.is_stopping();
-        match self.children.ended(pid, exit) {
-            None => ControlFlow::Continue(()),
-            Some(Ended::Mold { pid, exit, failure }) => {
-                // The failure of a start is its outcome, which is told once, at the end.
-                if !stopping && self.fleet.has_served() {
-                    match &failure {
-                        Some(failure) => self.events.failure(&failure.reason),
-                        None => self.events.mold_exited(pid, exit),
-                    }
-                }
-                let failure = failure.unwrap_or_else(|| Failure {
-                    reason: format!(
-                        "cannot load the application: the process that loads it {exit}, without a \
-                         word; look above for its output"
-                    ),
-                    status: status_of(exit),
-                });
-                self.apply(Event::MoldExited(failure))
-            }
-            Some(Ended::Worker { slot, pid, exit, failure }) => {
-                if let Some(failure) = &failure {
-                    self.events.failure(&failure.reason);
-                }
-                if !stopping {
-                    self.events.worker_exited(slot, pid, exit);
-                }
-                self.apply(Event::WorkerExited { slot, clean: exit == Exit::Code(0), failure })
-            }
-        }
+    /// The configuration of the generation that serves.
+    fn config(&self) -> &Rc<Config> {
+        self.configs.get(&self.fleet.serving()).expect("the serving generation has one")
     }
 
     /// Lets the fleet decide about `event`, and does what it says.
     fn apply(&mut self, event: Event) -> ControlFlow<Outcome> {
         let mut actions = Vec::new();
-        self.fleet.on(event, Instant::now(), &mut actions);
+        self.fleet.on(event, Moment::now(), &mut actions);
+        self.carry_all_out(actions)
+    }
+
+    fn carry_all_out(&mut self, actions: Vec<Action>) -> ControlFlow<Outcome> {
         for action in actions {
             tracing::debug!(?action, "master");
             self.carry_out(action)?;
@@ -256,59 +345,142 @@ impl<'a, A: Announce> Master<'a, A> {
 
     fn carry_out(&mut self, action: Action) -> ControlFlow<Outcome> {
         match action {
-            Action::SpawnMold => self.spawn_mold(),
-            Action::DismissMold => {
-                self.children.dismiss_mold();
+            Action::SpawnMold(generation) => return self.spawn_mold(generation),
+            Action::DismissMold(generation) => {
+                let restarted = !self.fleet.is_stopping();
+                self.children.dismiss_mold(generation, restarted);
+            }
+            Action::KillMold(generation) => self.kill_mold(generation),
+            Action::AskForFork(worker) => return self.ask_for_fork(worker),
+            Action::Drain(worker, manner) => self.tell_worker(worker, &ToWorker::Drain(manner)),
+            Action::AskForConfession(worker, pid, why) => {
+                let slot = self.slot_of(worker);
+                self.events.killing(&format_args!("worker {slot}"), pid, why.text());
+                self.log_in_hand(worker);
+                self.tell_worker(worker, &ToWorker::Confess);
+            }
+            Action::Kill(worker, pid, why) => self.kill_worker(worker, pid, why),
+            Action::Promote(worker, generation) => return self.promote(worker, generation),
+            Action::Forget(generation) => {
+                self.configs.remove(&generation);
+            }
+            Action::Prove => return self.prove(),
+            Action::KillProof => self.proof = None,
+            Action::Become => self.becoming = true,
+            Action::RestartBegun(ticket, kind) => {
+                self.restarts.begin();
+                self.events.restart_begun(kind.name(), ticket);
+                self.manager.reloading();
+            }
+            Action::RestartEnded(end) => self.restart_ended(end),
+            Action::AnnounceServing => return self.announce_serving(),
+            Action::Finish(outcome) => return ControlFlow::Break(outcome),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn announce_serving(&mut self) -> ControlFlow<Outcome> {
+        match self.announce.serving() {
+            Announced::GoOn => {
+                self.manager.ready(self.fleet.slots_wanted());
+                self.tell_mold(self.fleet.serving(), &ToMold::Booted);
                 ControlFlow::Continue(())
             }
-            Action::KillMold => {
-                if !self.fleet.is_stopping() && self.fleet.has_served() {
-                    let pid = self.children.mold_pid().unwrap_or_default();
-                    self.events.killing(&"the mold", pid, "the application did not load in time");
-                }
-                self.children.kill_mold();
-                ControlFlow::Continue(())
+            Announced::Stop => self.apply(Event::StopGracefully),
+            Announced::Refuse(refusal) => {
+                self.refusal = Some(refusal);
+                self.apply(Event::StopGracefully)
             }
-            Action::AskForFork(slot) => match self.children.ask_for_fork(slot) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    self.on_child_error(&error, Event::Slot(slot, slot::Event::ForkFailed))
-                }
-            },
-            Action::Drain(slot) => {
-                if let Err(error) = self.children.drain(slot) {
-                    // A worker that does not hear is killed at the end of its limit.
-                    self.events.error(&error);
-                }
-                ControlFlow::Continue(())
-            }
-            Action::Kill(slot, pid, why) => {
-                if why != KillReason::Asked {
-                    self.events.killing(&format_args!("worker {slot}"), pid, why.text());
-                }
-                self.children.kill_worker(slot, pid);
-                ControlFlow::Continue(())
-            }
-            Action::AnnounceServing => match self.announce.serving() {
-                Announced::GoOn => ControlFlow::Continue(()),
-                Announced::Stop => self.apply(Event::StopGracefully),
-                Announced::Refuse(refusal) => {
-                    self.refusal = Some(refusal);
-                    self.apply(Event::StopGracefully)
-                }
-            },
-            Action::Finish(outcome) => ControlFlow::Break(outcome),
         }
     }
 
-    fn spawn_mold(&mut self) -> ControlFlow<Outcome> {
+    fn spawn_mold(&mut self, generation: GenerationId) -> ControlFlow<Outcome> {
+        let config = match self.configs.get(&generation) {
+            Some(config) => Rc::clone(config),
+            None => self.next_config.take().unwrap_or_else(|| Rc::clone(self.config())),
+        };
+        self.configs.insert(generation, Rc::clone(&config));
         self.events.loading();
-        match self.children.spawn_mold(self.config, &self.listeners.descriptors()) {
+        let orders = Orders {
+            config: Config::clone(&config),
+            program: self.invocation.program().to_string_lossy().into_owned(),
+            master: std::process::id().cast_signed(),
+            generation,
+        };
+        let environment = program::of_mold(&config, generation > 1);
+        let listeners = self.listeners.descriptors(&config);
+        match self.children.spawn_mold(orders, environment, &listeners) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
-                let failure = Failure { reason: crate::telemetry::chain(&error), status: EX_OSERR };
-                self.on_child_error(&error, Event::MoldExited(failure))
+                let failure = Failure { reason: chain(&error), status: EX_OSERR };
+                self.on_child_error(&error, Event::MoldExited(generation, failure))
             }
+        }
+    }
+
+    fn kill_mold(&mut self, generation: GenerationId) {
+        if !self.fleet.is_stopping()
+            && self.fleet.has_served()
+            && let Some(mold) = self.children.molds.get(&generation)
+        {
+            self.events.killing(&"the mold", mold.pid, "it is not wanted, or did not load in time");
+        }
+        self.children.kill_mold(generation);
+    }
+
+    fn ask_for_fork(&mut self, worker: WorkerId) -> ControlFlow<Outcome> {
+        let Some(view) = self.fleet.worker(worker) else { return ControlFlow::Continue(()) };
+        match self.children.ask_for_fork(worker, view.slot, view.generation) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.on_child_error(&error, Event::Worker(worker, worker_state::Event::ForkFailed))
+            }
+        }
+    }
+
+    fn promote(&mut self, worker: WorkerId, generation: GenerationId) -> ControlFlow<Outcome> {
+        let config = Rc::clone(self.config());
+        let listeners = self.listeners.descriptors(&config);
+        let promoted = self.children.promote(worker, generation, &listeners);
+        self.configs.insert(generation, config);
+        match promoted {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                let failure = Failure { reason: chain(&error), status: EX_OSERR };
+                self.children.kill_mold(generation);
+                self.on_child_error(&error, Event::MoldExited(generation, failure))
+            }
+        }
+    }
+
+    fn kill_worker(&mut self, worker: WorkerId, pid: i32, why: KillReason) {
+        let text = match why {
+            KillReason::BootTimeout => "it did not boot in time (--worker-boot-timeout)",
+            KillReason::ShutdownTimeout => "it did not finish in time (--worker-shutdown-timeout)",
+            // The line was written when it was asked for its confession.
+            KillReason::Stuck(_) | KillReason::Asked => "",
+        };
+        if !text.is_empty() {
+            let slot = self.slot_of(worker);
+            self.events.killing(&format_args!("worker {slot}"), pid, text);
+        }
+        self.children.kill_worker(worker, pid);
+    }
+
+    fn slot_of(&self, worker: WorkerId) -> u16 {
+        self.fleet.worker(worker).map_or(0, |view| view.slot)
+    }
+
+    fn tell_worker(&self, worker: WorkerId, message: &ToWorker) {
+        if let Err(error) = self.children.tell_worker(worker, message) {
+            // A worker that does not hear is killed at the end of its limit.
+            self.events.error(&error);
+        }
+    }
+
+    fn tell_mold(&self, generation: GenerationId, message: &ToMold) {
+        if let Err(error) = self.children.tell_mold(generation, message) {
+            self.events.error(&error);
         }
     }
 
@@ -318,21 +490,9 @@ impl<'a, A: Announce> Master<'a, A> {
     }
 }
 
-/// sysexits(3): the operating system failed us.
-const EX_OSERR: u8 = 71;
-
-/// The exit status of a start that failed because a child ended so; never 0.
-fn status_of(exit: Exit) -> u8 {
-    match exit {
-        Exit::Code(code) => u8::try_from(code).unwrap_or(1).max(1),
-        Exit::Signal { signal, .. } => u8::try_from(128 + signal).unwrap_or(1),
-    }
-}
-
-/// Waits for `deadline`; for ever when there is none.
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
+/// Waits for `deadline`.
+async fn until(deadline: Moment) {
+    let left = deadline.since(Moment::now());
+    // A timer's own step is a millisecond; rounding down would spin.
+    time::sleep(left + Duration::from_millis(u64::from(!left.is_zero()))).await;
 }

@@ -1,8 +1,9 @@
 //! From a configuration to a running master, and from its end to an exit status.
 
-use std::{ffi::OsString, io, mem};
+use std::{env, io, mem, ops::ControlFlow, rc::Rc};
 
 use rackrs_sys::{
+    activation,
     daemon::ReadyNotifier,
     limits,
     pid_file::{Claim, PidFile, PidFileError},
@@ -14,17 +15,24 @@ use tokio::task::LocalSet;
 use super::{
     command::{self, Commands, StopEnding},
     fleet::Outcome,
+    handover::TakeOverError,
     listeners::{ListenError, Listeners},
-    run::{Announce, Announced, LoopEnd, Master, Start},
+    program::{Invocation, PASSED_SOCKETS},
+    run::{Announce, Announced, LoopEnd, Master, Site},
+    state_file,
+    take_over::{self, Inheritance},
 };
 use crate::{
     config::Config,
+    control::{ControlError, ControlServer},
     telemetry::{self, chain, events::Events},
     wire::Failure,
 };
 
 /// sysexits(3): the operating system failed us.
 const EX_OSERR: u8 = 71;
+/// sysexits(3): a bug of ours.
+const EX_SOFTWARE: u8 = 70;
 /// sysexits(3): a failure that may pass.
 const EX_TEMPFAIL: u8 = 75;
 
@@ -52,6 +60,15 @@ pub enum StartError {
     /// A log file that cannot be opened.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// What the program before has left cannot be taken over.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
+    /// No memory to share with workers.
+    #[error("cannot make the memory that the master shares with its workers")]
+    Shared(#[from] rackrs_sys::shared_words::SharedError),
     /// No signal handlers, no runtime.
     #[error("cannot prepare the master process")]
     Prepare(#[source] io::Error),
@@ -68,6 +85,9 @@ impl StartError {
             Self::PidFile(error) => error.exit_code(),
             Self::Listen(error) => error.exit_code(),
             Self::Stream(error) => error.exit_code(),
+            Self::Control(error) => error.exit_code(),
+            Self::TakeOver(_) => EX_SOFTWARE,
+            Self::Shared(error) => error.exit_code(),
             Self::Prepare(_) => EX_OSERR,
             Self::Failed(failure) => failure.status,
         }
@@ -76,10 +96,40 @@ impl StartError {
 
 /// Serves until told to stop. `notifier` tells the launcher of a daemon how the start went.
 #[must_use]
-pub fn serve(config: &Config, program: OsString, notifier: Option<ReadyNotifier>) -> Ending {
-    let events = Events::new(config);
+pub fn serve(config: Config, invocation: &Invocation, notifier: Option<ReadyNotifier>) -> Ending {
+    let config = Rc::new(config);
+    let events = Events::new(&config);
     let mut notifier = notifier;
-    match start(config, program, &events, &mut notifier) {
+    let end = start(&config, invocation, &events, &mut notifier);
+    conclude(end, &events, notifier)
+}
+
+/// Goes on, as another program, with what the one before has left at descriptor `record`. `resolved`
+/// is what came of the flags and the environment; whatever it is, the old code is served on.
+#[must_use]
+pub fn resume(resolved: Result<Config, Failure>, invocation: &Invocation, record: i32) -> Ending {
+    let inheritance = match command::hold_signals()
+        .map_err(StartError::Prepare)
+        .and_then(|()| Ok(Inheritance::read(record)?))
+    {
+        Ok(inheritance) => inheritance,
+        Err(error) => {
+            telemetry::events::complain(&chain(&error));
+            return Ending::Status(error.exit_code());
+        }
+    };
+    let events = Events::new(inheritance.config());
+    let mut nobody = None;
+    let end = go_on(inheritance, resolved, invocation, &events, &mut nobody);
+    conclude(end, &events, nobody)
+}
+
+fn conclude(
+    end: Result<StopEnding, StartError>,
+    events: &Events,
+    notifier: Option<ReadyNotifier>,
+) -> Ending {
+    match end {
         Ok(ending) => {
             events.goodbye();
             if let Some(notifier) = notifier {
@@ -104,28 +154,68 @@ pub fn serve(config: &Config, program: OsString, notifier: Option<ReadyNotifier>
 }
 
 fn start(
-    config: &Config,
-    program: OsString,
+    config: &Rc<Config>,
+    invocation: &Invocation,
     events: &Events,
     notifier: &mut Option<ReadyNotifier>,
 ) -> Result<StopEnding, StartError> {
     command::hold_signals().map_err(StartError::Prepare)?;
     // Before the logs are touched: a second start must not empty those of the running master.
     let claim = PidFile::claim(&config.pid_file)?;
-    redirect(config)?;
+    let existing = if config.redirect.append { Existing::Append } else { Existing::Truncate };
+    redirect(config, existing)?;
     events.starting(config);
     if let Err(error) = limits::raise_open_files() {
         // The limit that there is holds fewer connections; that is no reason not to serve.
         events.error(&error);
     }
-    let listeners = Listeners::open(config)?;
-    for address in listeners.addresses() {
-        events.listening(address);
+    let [count, pid, names] = PASSED_SOCKETS.map(|name| env::var_os(name));
+    let passed = activation::passed(pid.as_deref(), count.as_deref(), names.as_deref())
+        .map_err(ListenError::from)?;
+    let mut listeners = Listeners::activated(config, passed)?;
+    listeners.ensure(config)?;
+    for (address, is_passed) in listeners.addresses() {
+        if is_passed { events.activated(address) } else { events.listening(address) }
     }
+    let control = ControlServer::open(&config.control)?;
     let pid_file = PidFileStage::Claimed(claim);
-    let announcement = Announcement { config, events, pid_file, notifier };
-    let start = Start { program, workers: config.workers.max(1) };
-    let end = run(config, listeners, events, announcement, start)?;
+    let announcement =
+        Announcement { config: Rc::clone(config), events, pid_file, notifier, state_file: None };
+    let end = run(async {
+        let commands = Commands::listen(config).map_err(StartError::Prepare)?;
+        let mut site = Site::new(config, listeners, config.workers.max(1))?;
+        site.control = Some(control);
+        Ok(Master::new(site, invocation, events, announcement, commands).run().await)
+    })?;
+    match end.outcome {
+        Outcome::Stopped => Ok(end.ending),
+        Outcome::FailedToStart(failure) => Err(StartError::Failed(failure)),
+    }
+}
+
+fn go_on(
+    inheritance: Inheritance,
+    resolved: Result<Config, Failure>,
+    invocation: &Invocation,
+    events: &Events,
+    notifier: &mut Option<ReadyNotifier>,
+) -> Result<StopEnding, StartError> {
+    let old = Rc::clone(inheritance.config());
+    let resolved = resolved.map(Rc::new);
+    let end = run(async {
+        let mut commands =
+            Commands::listen(resolved.as_deref().unwrap_or(&old)).map_err(StartError::Prepare)?;
+        let take_over::Estate { site, pid_file, pending } = inheritance.enter()?;
+        commands.put_back(pending);
+        let pid_file = pid_file.map_or(PidFileStage::None, PidFileStage::Written);
+        let state_file = old.state_file.clone();
+        let announcement = Announcement { config: old, events, pid_file, notifier, state_file };
+        let mut master = Master::new(site, invocation, events, announcement, commands);
+        if let ControlFlow::Break(outcome) = master.take_over(resolved) {
+            return Ok(LoopEnd { outcome, ending: StopEnding::Success });
+        }
+        Ok(master.run().await)
+    })?;
     match end.outcome {
         Outcome::Stopped => Ok(end.ending),
         Outcome::FailedToStart(failure) => Err(StartError::Failed(failure)),
@@ -134,12 +224,17 @@ fn start(
 
 /// Does everything short of serving: loads the application without opening a listener.
 #[must_use]
-pub fn check(config: &Config, program: OsString) -> Ending {
-    let events = Events::new(config);
+pub fn check(config: Config, invocation: &Invocation) -> Ending {
+    let config = Rc::new(config);
+    let events = Events::new(&config);
     let mut loaded = false;
-    let start = Start { program, workers: 0 };
-    let error = match run(config, Listeners::none(), &events, Check { loaded: &mut loaded }, start)
-    {
+    let announce = Check { loaded: &mut loaded };
+    let end = run(async {
+        let commands = Commands::listen(&config).map_err(StartError::Prepare)?;
+        let site = Site::new(&config, Listeners::default(), 0)?;
+        Ok(Master::new(site, invocation, &events, announce, commands).run().await)
+    });
+    let error = match end {
         Ok(LoopEnd { outcome: Outcome::Stopped, .. }) if loaded => {
             events.checked();
             return Ending::Status(0);
@@ -155,26 +250,16 @@ pub fn check(config: &Config, program: OsString) -> Ending {
 }
 
 /// Runs the master's loop in a runtime of its own, which has one thread: this one.
-fn run<A: Announce>(
-    config: &Config,
-    listeners: Listeners,
-    events: &Events,
-    announce: A,
-    start: Start,
-) -> Result<LoopEnd, StartError> {
+fn run(master: impl Future<Output = Result<LoopEnd, StartError>>) -> Result<LoopEnd, StartError> {
     process::become_subreaper().map_err(|errno| StartError::Prepare(errno.into()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::Prepare)?;
-    LocalSet::new().block_on(&runtime, async {
-        let commands = Commands::listen(config).map_err(StartError::Prepare)?;
-        Ok(Master::new(config, listeners, events, announce, start).run(commands).await)
-    })
+    LocalSet::new().block_on(&runtime, master)
 }
 
-fn redirect(config: &Config) -> Result<(), StreamError> {
-    let existing = if config.redirect.append { Existing::Append } else { Existing::Truncate };
+fn redirect(config: &Config, existing: Existing) -> Result<(), StreamError> {
     if let Some(path) = &config.redirect.stdout {
         streams::redirect(Stream::Output, path, existing)?;
     }
@@ -182,6 +267,11 @@ fn redirect(config: &Config) -> Result<(), StreamError> {
         streams::redirect(Stream::Error, path, existing)?;
     }
     Ok(())
+}
+
+/// Opens this process's log files anew, after something has renamed or removed them.
+pub(crate) fn reopen_logs(config: &Config) -> Result<(), StreamError> {
+    redirect(config, Existing::Append)
 }
 
 /// The pid file on its way.
@@ -196,10 +286,55 @@ enum PidFileStage {
 
 /// Says to the world that all workers serve; dropped at the end, it takes the pid file away.
 struct Announcement<'a> {
-    config: &'a Config,
+    config: Rc<Config>,
     events: &'a Events,
     pid_file: PidFileStage,
     notifier: &'a mut Option<ReadyNotifier>,
+    /// The one that is written.
+    state_file: Option<std::path::PathBuf>,
+}
+
+impl Announcement<'_> {
+    fn write_state_file(&mut self) {
+        let wanted = self.config.state_file.clone();
+        if self.state_file != wanted {
+            self.remove_state_file();
+        }
+        if let Some(path) = wanted {
+            match state_file::write(&path, &self.config) {
+                Ok(()) => self.state_file = Some(path),
+                // Tools that read it do not work; the site does.
+                Err(error) => self.events.error(&error),
+            }
+        }
+    }
+
+    fn remove_state_file(&mut self) {
+        if let Some(path) = self.state_file.take()
+            && let Err(error) = state_file::remove(&path)
+        {
+            self.events.error(&error);
+        }
+    }
+
+    /// The settings may name another pid file now. The old one goes when the new one is there.
+    fn move_pid_file(&mut self) {
+        let PidFileStage::Written(old) = &self.pid_file else { return };
+        if old.path() == self.config.pid_file {
+            return;
+        }
+        let written = PidFile::claim(&self.config.pid_file)
+            .and_then(|claim| claim.write(nix::unistd::getpid()));
+        let former = match written {
+            Ok(new) => mem::replace(&mut self.pid_file, PidFileStage::Written(new)),
+            Err(error) => return self.events.error(&error),
+        };
+        if let PidFileStage::Written(old) = former
+            && let Err(error) = old.remove()
+        {
+            self.events.error(&error);
+        }
+    }
 }
 
 impl Announce for Announcement<'_> {
@@ -213,8 +348,9 @@ impl Announce for Announcement<'_> {
                 }
             }
         }
+        self.write_state_file();
         if let Some(notifier) = self.notifier.take() {
-            leave_terminal(self.config);
+            leave_terminal(&self.config);
             // A launcher that was killed meanwhile waits for nothing.
             let _ = notifier.ready();
         } else {
@@ -222,10 +358,24 @@ impl Announce for Announcement<'_> {
         }
         Announced::GoOn
     }
+
+    fn restarted(&mut self, config: &Config) {
+        self.config = Rc::new(config.clone());
+        self.move_pid_file();
+        self.write_state_file();
+    }
+
+    fn pid_file(&self) -> Option<&PidFile> {
+        match &self.pid_file {
+            PidFileStage::Written(pid_file) => Some(pid_file),
+            PidFileStage::Claimed(_) | PidFileStage::None => None,
+        }
+    }
 }
 
 impl Drop for Announcement<'_> {
     fn drop(&mut self) {
+        self.remove_state_file();
         if let PidFileStage::Written(pid_file) =
             mem::replace(&mut self.pid_file, PidFileStage::None)
             && let Err(error) = pid_file.remove()
@@ -259,5 +409,11 @@ impl Announce for Check<'_> {
     fn serving(&mut self) -> Announced {
         *self.loaded = true;
         Announced::Stop
+    }
+
+    fn restarted(&mut self, _config: &Config) {}
+
+    fn pid_file(&self) -> Option<&PidFile> {
+        None
     }
 }

@@ -55,6 +55,16 @@ impl Events {
         self.line(format_args!("* Listening on {address}"));
     }
 
+    /// One listener came from a service manager.
+    pub fn activated(&self, address: &dyn fmt::Display) {
+        self.line(format_args!("* Activated {address}"));
+    }
+
+    /// One listener is kept over a restart.
+    pub fn inherited(&self, address: &dyn fmt::Display) {
+        self.line(format_args!("* Inherited {address}"));
+    }
+
     /// The mold starts to load the application.
     pub fn loading(&self) {
         self.line(format_args!("* Preloading application"));
@@ -74,10 +84,96 @@ impl Events {
     }
 
     /// A worker accepts connections.
-    pub fn worker_booted(&self, slot: u16, pid: i32, took: Duration) {
+    pub fn worker_booted(&self, slot: u16, pid: i32, generation: u32, took: Duration) {
         self.line(format_args!(
-            "- Worker {slot} (PID: {pid}) booted in {:.2}s, phase: 0",
-            took.as_secs_f64()
+            "- Worker {slot} (PID: {pid}) booted in {:.2}s, phase: {}",
+            took.as_secs_f64(),
+            phase(generation)
+        ));
+    }
+
+    /// A restart, phased restart or refork begins.
+    pub fn restart_begun(&self, what: &str, ticket: u64) {
+        match what {
+            "restart" => self.line(format_args!("* Restarting... (restart {ticket})")),
+            _ => self.line(format_args!("* Starting {what} (restart {ticket})")),
+        }
+    }
+
+    /// One more restart was asked for while one is under way.
+    pub fn restart_queued(&self, what: &str, ticket: u64) {
+        self.line(format_args!(
+            "* A {what} was asked for during another; it follows as restart {ticket}"
+        ));
+    }
+
+    /// The new program has shown that it can take over.
+    pub fn restart_proved(&self, version: &str) {
+        self.line(format_args!("* The new program (version {version}) can take over"));
+    }
+
+    /// This is the new program.
+    pub fn taken_over(&self, workers: usize) {
+        self.line(format_args!(
+            "* rackrs {} has taken over; {workers} workers serve on meanwhile",
+            env!("CARGO_PKG_VERSION")
+        ));
+    }
+
+    /// The new generation serves.
+    pub fn restart_succeeded(&self, what: &str, ticket: u64, generation: u32, took: Duration) {
+        self.line(format_args!(
+            "* Restart {ticket} ({what}) succeeded in {:.2}s, phase: {}",
+            took.as_secs_f64(),
+            phase(generation)
+        ));
+    }
+
+    /// The old generation goes on.
+    pub fn restart_failed(&self, what: &str, ticket: u64, reason: &str, took: Duration) {
+        self.complaint(format_args!(
+            "! Restart {ticket} ({what}) failed after {:.2}s, the old code goes on: {}",
+            took.as_secs_f64(),
+            one_line(reason)
+        ));
+    }
+
+    /// A worker has finished being the serving one of its slot.
+    pub fn worker_leaving(&self, slot: u16, pid: i32, generation: u32) {
+        self.line(format_args!(
+            "- Stopping {pid} for phased upgrade (worker {slot}, phase: {})...",
+            phase(generation)
+        ));
+    }
+
+    /// A worker goes because it is used up.
+    pub fn worker_worn(&self, slot: u16, pid: i32, why: &dyn fmt::Display) {
+        self.line(format_args!("- Worker {slot} (PID: {pid}) {why}, starting its successor"));
+    }
+
+    /// The number of workers was changed.
+    pub fn workers_wanted(&self, count: u16) {
+        self.line(format_args!("* Workers: {count}"));
+    }
+
+    /// Log files were opened anew.
+    pub fn logs_reopened(&self) {
+        self.line(format_args!("* Log files are open anew"));
+    }
+
+    /// Where the threads of a worker stand.
+    pub fn backtraces(&self, slot: u16, pid: i32, text: &str) {
+        self.complaint(format_args!(
+            "! Threads of worker {slot} (PID: {pid}):\n{}",
+            text.trim_end_matches('\n')
+        ));
+    }
+
+    /// What a worker had in hand when it ended.
+    pub fn in_hand(&self, slot: u16, pid: i32, line: &str, age: Duration) {
+        self.complaint(format_args!(
+            "! Worker {slot} (PID: {pid}) had in hand: {line} ({:.1}s)",
+            age.as_secs_f64()
         ));
     }
 
@@ -95,6 +191,11 @@ impl Events {
     pub fn worker_exited(&self, slot: u16, pid: i32, exit: Exit) {
         let hint = match exit {
             Exit::Signal { signal: 9, .. } => "; look for the out-of-memory killer in dmesg",
+            Exit::Signal { signal: 11 | 7, .. } => {
+                "; a native extension is to blame most often: look above for Ruby's own report"
+            }
+            Exit::Signal { signal: 6, .. } => "; look above for the message of what gave up",
+            Exit::Code(0) => "; the application ended it (exit!)",
             Exit::Signal { .. } | Exit::Code(_) => "",
         };
         self.complaint(format_args!(
@@ -136,11 +237,6 @@ impl Events {
         ));
     }
 
-    /// A signal that has no meaning yet.
-    pub fn signal_ignored(&self, name: &str, instead: &str) {
-        self.complaint(format_args!("! {name} is not handled by this version: {instead}"));
-    }
-
     /// The last line.
     pub fn goodbye(&self) {
         self.line(format_args!("- Goodbye!"));
@@ -157,6 +253,16 @@ impl Events {
         // See the head of this file.
         let _ = io::stderr().write_all(format!("{}{text}\n", self.prefix).as_bytes());
     }
+}
+
+/// Puma's number for a generation: it counts from 0.
+fn phase(generation: u32) -> u32 {
+    generation.saturating_sub(1)
+}
+
+/// A reason as one line: Ruby's messages have several, of which the first says what it is.
+fn one_line(reason: &str) -> &str {
+    reason.lines().next().unwrap_or_default()
 }
 
 /// Says one sentence on standard error, outside the life of a server (bad flags, a failed start).

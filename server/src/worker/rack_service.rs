@@ -9,6 +9,8 @@ use rackrs_ruby::{
     rack::{self, Context, Settings},
 };
 
+use tokio::sync::mpsc;
+
 use crate::{config::Config, telemetry::events};
 
 /// The environment in which failure pages show the exception.
@@ -18,6 +20,8 @@ const DEVELOPMENT: &str = "development";
 pub(super) struct RackService {
     application: Loaded,
     context: Context,
+    /// Where backtraces go.
+    backtraces: mpsc::UnboundedSender<String>,
 }
 
 impl RackService {
@@ -30,6 +34,7 @@ impl RackService {
         ruby: &Ruby,
         config: &Config,
         application: &Loaded,
+        backtraces: mpsc::UnboundedSender<String>,
     ) -> Result<Self, Exception> {
         let settings = Settings {
             multithread: config.threads.max > 1,
@@ -41,7 +46,7 @@ impl RackService {
         };
         let context = Context::new(ruby, &settings, application.rack_version())
             .map_err(|error| Exception::read(ruby, &error))?;
-        Ok(Self { application: application.clone(), context })
+        Ok(Self { application: application.clone(), context, backtraces })
     }
 }
 
@@ -58,6 +63,7 @@ impl Serve for RackService {
     }
 
     fn backtraces(&self, text: &str) {
-        events::complain(text);
+        // An I/O thread that has ended asks no more.
+        let _ = self.backtraces.send(text.to_owned());
     }
 }

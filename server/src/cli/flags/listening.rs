@@ -2,7 +2,7 @@
 
 use crate::{
     cli::flag::{Effect, Flag, Heading, Kind, Takes},
-    config::{Listen, port},
+    config::{ActivatedSockets, Listen, port},
 };
 
 const PLAIN: Flag = Flag { heading: Heading::Listening, ..Flag::PLAIN };
@@ -21,6 +21,24 @@ pub(super) const FLAGS: &[Flag] = &[
         effect: Effect::Set(|settings, given| {
             settings.listen(Listen::Uri(given.text.to_owned()), given.source);
             Ok(())
+        }),
+        ..PLAIN
+    },
+    Flag {
+        long: "bind-to-activated-sockets",
+        takes: Takes::Optional {
+            name: "only",
+            missing: "also",
+            kind: Kind::OneOf(&["also", "only"]),
+        },
+        help: "Listen on every socket of the service manager",
+        more: "Those that a --bind names are used in any case, and all of them where there is no \
+               --bind. With only, nothing else is listened on.",
+        effect: Effect::Set(|settings, given| {
+            given.fill(&mut settings.activated_sockets, |text| match text {
+                "only" => Ok(ActivatedSockets::Only),
+                _ => Ok(ActivatedSockets::Also),
+            })
         }),
         ..PLAIN
     },

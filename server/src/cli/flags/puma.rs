@@ -46,17 +46,6 @@ pub(super) const ACCEPTED: &[Flag] = &[
         effect: Effect::Ignored("rackrs has no debug log"),
         ..HARMLESS
     },
-    Flag {
-        long: "compat",
-        takes: Takes::Value("SERVER", Kind::Text),
-        help: "Whose habits to follow; only puma yet",
-        effect: Effect::Set(|_, given| match given.text {
-            "puma" => Ok(()),
-            _ => Err(given
-                .refuse("rackrs has only Puma's habits yet; write --compat puma, or leave it out")),
-        }),
-        ..HARMLESS
-    },
 ];
 
 pub(super) const NOT_YET: &[Flag] = &[
@@ -78,42 +67,11 @@ pub(super) const NOT_YET: &[Flag] = &[
         ..LATER
     },
     Flag {
-        long: "state",
-        short: Some('S'),
-        takes: Takes::Value("PATH", Kind::File),
-        help: "State file for pumactl",
-        effect: Effect::NotYet(
-            "rackrs does not write a state file yet; leave it out and use the pid file",
-        ),
-        ..LATER
-    },
-    Flag {
-        long: "control-url",
-        aliases: &["control"],
-        takes: Takes::Value("URL", Kind::Text),
-        help: "Address of the control server",
-        effect: Effect::NotYet(
-            "rackrs has no control server yet; leave it out and send signals to the master",
-        ),
-        ..LATER
-    },
-    Flag {
         long: "control-token",
         takes: Takes::Value("TOKEN", Kind::Text),
         help: "Password of the control server",
         effect: Effect::NotYet(
-            "rackrs has no control server yet; leave it out and send signals to the master",
-        ),
-        ..LATER
-    },
-    Flag {
-        long: "fork-worker",
-        short: Some('f'),
-        takes: Takes::Optional { name: "REQUESTS", missing: "1000", kind: Kind::Text },
-        help: "Fork workers from a warm worker",
-        effect: Effect::NotYet(
-            "rackrs does not fork from a warm worker yet; leave it out, workers share the memory \
-             of the loaded application already",
+            "rackrs's control socket is for its owner alone and needs no password; leave it out",
         ),
         ..LATER
     },
@@ -123,15 +81,6 @@ pub(super) const NOT_YET: &[Flag] = &[
         repeatable: true,
         help: "Load a Puma plugin",
         effect: Effect::NotYet("rackrs does not load Puma's plugins yet; leave it out"),
-        ..LATER
-    },
-    Flag {
-        long: "bind-to-activated-sockets",
-        takes: Takes::Optional { name: "only", missing: "also", kind: Kind::Text },
-        help: "Listen on systemd's sockets",
-        effect: Effect::NotYet(
-            "rackrs does not take sockets from systemd yet; name them with --bind",
-        ),
         ..LATER
     },
     Flag {

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::flag::{Action, Effect, Flag, Heading, Kind, Takes},
-    config::{ShowFormat, path},
+    config::{Personality, ShowFormat, path},
 };
 
 const PLAIN: Flag = Flag { heading: Heading::Running, ..Flag::PLAIN };
@@ -28,6 +28,45 @@ pub(super) const FLAGS: &[Flag] = &[
         help: "File with the master's pid",
         more: "Default: /tmp/web_server.pid.",
         effect: Effect::Set(|settings, given| given.fill(&mut settings.pid_file, path)),
+        ..PLAIN
+    },
+    Flag {
+        long: "control-url",
+        aliases: &["control"],
+        takes: Takes::Value("URL", Kind::Text),
+        help: "Socket that rackrsctl speaks to: unix://PATH",
+        more: "Only its owner and root may use it. Default: the pid file's name with .ctl, such as \
+               /tmp/web_server.ctl.",
+        effect: Effect::Set(|settings, given| match given.text.strip_prefix("unix://") {
+            Some(text) => given.fill(&mut settings.control, |_| path(text).map(Some)),
+            None => Err(given
+                .refuse("it must be unix:// and a path; rackrs controls by a socket file only")),
+        }),
+        ..PLAIN
+    },
+    Flag {
+        long: "state",
+        short: Some('S'),
+        takes: Takes::Value("PATH", Kind::File),
+        help: "File that tells the pid and the control socket",
+        more: "As Puma's state file, for rackrsctl -S.",
+        effect: Effect::Set(|settings, given| {
+            given.fill(&mut settings.state_file, |text| path(text).map(Some))
+        }),
+        ..PLAIN
+    },
+    Flag {
+        long: "compat",
+        takes: Takes::Value("SERVER", Kind::OneOf(&["puma", "unicorn"])),
+        help: "Whose signals to obey: puma, unicorn",
+        more: "With unicorn, TERM and INT end at once, QUIT gracefully, HUP restarts, USR1 opens the \
+               log files anew, WINCH stops the workers of a daemon. Default: puma.",
+        effect: Effect::Set(|settings, given| {
+            given.fill(&mut settings.personality, |text| match text {
+                "unicorn" => Ok(Personality::Unicorn),
+                _ => Ok(Personality::Puma),
+            })
+        }),
         ..PLAIN
     },
     Flag {

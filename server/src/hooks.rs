@@ -1,0 +1,25 @@
+//! The application's hooks, as the server runs them: what one raises is logged and costs no more.
+
+use rackrs_ruby::{
+    Ruby,
+    hooks::{self, Argument, Hook},
+};
+
+use crate::telemetry::events;
+
+/// Gives the application the module `Rackrs`; the reason when Ruby refuses.
+pub(crate) fn define(ruby: &Ruby) -> Result<(), String> {
+    hooks::define(ruby, env!("CARGO_PKG_VERSION"))
+        .map_err(|error| format!("cannot define the module Rackrs: {error}"))
+}
+
+/// Runs the blocks of `hook`; Puma logs and goes on in the same way.
+pub(crate) fn run(ruby: &Ruby, hook: Hook, arguments: &[Argument]) {
+    for exception in hooks::run(ruby, hook, arguments) {
+        events::complain(&format!(
+            "the hook {} failed: {}",
+            hook.name(),
+            exception.full_message.trim_end()
+        ));
+    }
+}

@@ -168,6 +168,17 @@ fn orphans_of_the_application_are_reaped() {
 }
 
 #[test]
+fn a_stranger_ends_by_the_signals_that_the_server_disregards() {
+    for signal in [SIGTERM, nix::sys::signal::SIGINT, nix::sys::signal::SIGUSR2] {
+        let server = server().start();
+        let stranger = Stranger::born_by(&mut server.connect(), "/fork");
+        process::send(stranger.0, signal);
+        eventually("it ends", || (!process::is_alive(stranger.0)).then_some(()));
+        assert_eq!(server.get("/").text(), "hello");
+    }
+}
+
+#[test]
 fn a_worker_that_ends_beside_a_stranger_is_replaced() {
     let server = server().start();
     let stranger = Stranger::born_by(&mut server.connect(), "/fork");

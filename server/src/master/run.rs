@@ -158,6 +158,8 @@ pub(super) struct Master<'a, A> {
     listening: Vec<Listening>,
     /// When the workers are looked at next.
     look_at: Moment,
+    /// The master itself has run without a break since then.
+    awake: Moment,
     started: SystemTime,
     ending: StopEnding,
     /// A start that failed after all workers served, for want of a pid file.
@@ -208,6 +210,7 @@ impl<'a, A: Announce> Master<'a, A> {
             becoming: false,
             listening: Vec::new(),
             look_at: Moment::now() + watch::INTERVAL,
+            awake: Moment::now(),
             started,
             ending,
             refusal: None,
@@ -252,6 +255,9 @@ impl<'a, A: Announce> Master<'a, A> {
         self.manager.feed_watchdog(now);
         self.give_up_listening(now);
         if self.look_at <= now {
+            if self.look_at + watch::LATE_MAX < now {
+                self.awake = now;
+            }
             self.look_at = now + watch::INTERVAL;
             self.look_at_workers(now)?;
         }

@@ -9,6 +9,11 @@ use super::moment::Moment;
 /// How often the master looks at every worker.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
+/// A look that comes later than this shows that the master did not run itself: everything was
+/// stopped (a debugger, the freezer of a container, a machine without memory), so that silence of
+/// the workers says nothing.
+pub(crate) const LATE_MAX: Duration = Duration::from_secs(1);
+
 /// Why a worker counts as making no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stuck {

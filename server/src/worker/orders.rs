@@ -49,7 +49,13 @@ impl Ears {
                     promotion.set(promoted(generation, descriptors));
                     leave(Manner::Gently);
                 }
-                Ok(Some(Delivery { message, .. })) => self.obey(&message).await,
+                Ok(Some(Delivery { message, .. })) => {
+                    if message == ToWorker::Confess {
+                        // It is about to be killed: who comes now is for the others to serve.
+                        leave(Manner::Promptly);
+                    }
+                    self.obey(&message).await;
+                }
                 Ok(None) => {
                     tracing::debug!("the master is gone");
                     return leave(Manner::Promptly);

@@ -31,7 +31,7 @@ impl<A: Announce> Master<'_, A> {
             let Some(config) = self.configs.get(&view.generation).map(Rc::clone) else { continue };
             let row = self.children.workers.get(&id).map(|worker| worker.row);
             let Some(row) = row.and_then(|row| self.children.rows.get(row)) else { continue };
-            let seen = see(&row, pid, since, &config.upkeep);
+            let seen = see(&row, pid, since.max(self.awake), &config.upkeep);
             if view.generation == self.fleet.serving() {
                 requests_max = seen.requests.max(requests_max);
             }
@@ -84,16 +84,17 @@ fn watched(state: State) -> Option<(i32, Moment)> {
     }
 }
 
-fn see(row: &Row, pid: i32, ready: Moment, upkeep: &Upkeep) -> Seen {
+/// What time has passed counts from `from` on at the earliest.
+fn see(row: &Row, pid: i32, from: Moment, upkeep: &Upkeep) -> Seen {
     let pid = Pid::from_raw(pid);
     // A process that has ended meanwhile has no memory that could be too much.
     let resident = || process::resident_bytes(pid).ok();
     let proportional = || process::proportional_bytes(pid).ok();
     Seen {
-        ready,
+        ready: from,
         io_beat: Moment::from_ms(row.io_beat_ms()),
         ruby_beat: Moment::from_ms(row.ruby_beat_ms()),
-        oldest: row.oldest_ms().map(Moment::from_ms),
+        oldest: row.oldest_ms().map(|ms| Moment::from_ms(ms).max(from)),
         requests: row.load().requests,
         resident_bytes: upkeep.resident_bytes_max.and_then(|_| resident()),
         proportional_bytes: upkeep.proportional_bytes_max.and_then(|_| proportional()),

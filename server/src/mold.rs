@@ -154,7 +154,7 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Channel) -> Ending {
     loop {
         match mold.next_message() {
             Ok(Some((message, descriptors))) => {
-                if let Some(ending) = mold.obey(message, descriptors) {
+                if let Some(ending) = mold.obey(&message, descriptors) {
                     return ending;
                 }
             }
@@ -242,12 +242,12 @@ impl Mold<'_> {
 
     /// Does what the master says; an ending when this process is to end, in a worker also when
     /// that is done.
-    fn obey(&mut self, message: ToMold, mut descriptors: Vec<OwnedFd>) -> Option<Ending> {
-        match message {
+    fn obey(&mut self, message: &ToMold, mut descriptors: Vec<OwnedFd>) -> Option<Ending> {
+        match *message {
             ToMold::Boot(_) => {}
             ToMold::Fork { worker, slot, row } => {
                 let channel = Channel::from_fd(descriptors.pop()?);
-                return self.fork(Place { worker, slot, row }, channel);
+                return self.fork(&Place { worker, slot, row }, channel);
             }
             ToMold::Booted => {
                 if self.is_promoted {
@@ -280,8 +280,8 @@ impl Mold<'_> {
     }
 
     /// Returns in the mold at once, and in the worker when that has ended or is the mold now.
-    fn fork(&mut self, place: Place, workers_end: Channel) -> Option<Ending> {
-        let Place { worker, slot, row } = place;
+    fn fork(&mut self, place: &Place, workers_end: Channel) -> Option<Ending> {
+        let Place { worker, slot, row } = *place;
         let index = [Argument::Integer(slot.into())];
         if !std::mem::replace(&mut self.has_forked, true) {
             self.run_hook(Hook::BeforeFork, &[]);

@@ -152,7 +152,9 @@ pub(super) struct Master<'a, A> {
     asked: mpsc::Receiver<Asked>,
     restarts: RestartLog,
     proof: Option<Proof>,
-    answers: (mpsc::Sender<(Ticket, Answer)>, mpsc::Receiver<(Ticket, Answer)>),
+    /// What new programs say, by the number of their restart.
+    verdicts: mpsc::Receiver<(Ticket, Answer)>,
+    verdict_sender: mpsc::Sender<(Ticket, Answer)>,
     /// The fleet has decided to become the new program.
     becoming: bool,
     listening: Vec<Listening>,
@@ -188,6 +190,7 @@ impl<'a, A: Announce> Master<'a, A> {
         if let Some(Err(error)) = control.as_mut().map(|server| server.serve(sender)) {
             events.error(&error);
         }
+        let (verdict_sender, verdicts) = mpsc::channel(1);
         Self {
             invocation,
             events,
@@ -204,7 +207,8 @@ impl<'a, A: Announce> Master<'a, A> {
             asked,
             restarts,
             proof: None,
-            answers: mpsc::channel(1),
+            verdicts,
+            verdict_sender,
             becoming: false,
             listening: Vec::new(),
             look_at: Moment::now() + watch::INTERVAL,
@@ -233,8 +237,8 @@ impl<'a, A: Announce> Master<'a, A> {
             next = tokio::select! {
                 command = self.commands.next() => self.on_command(command),
                 Some(report) = self.reports.recv() => self.on_report(report),
-                Some((request, client)) = self.asked.recv() => self.on_request(request, client),
-                Some((ticket, answer)) = self.answers.1.recv() => self.on_answer(ticket, answer),
+                Some((request, client)) = self.asked.recv() => self.on_request(&request, client),
+                Some((ticket, answer)) = self.verdicts.recv() => self.on_answer(ticket, answer),
                 () = until(deadline) => self.on_time(),
             };
         }

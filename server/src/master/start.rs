@@ -169,7 +169,7 @@ fn start(
         // The limit that there is holds fewer connections; that is no reason not to serve.
         events.error(&error);
     }
-    let [count, pid, names] = PASSED_SOCKETS.map(|name| env::var_os(name));
+    let [count, pid, names] = PASSED_SOCKETS.map(env::var_os);
     let passed = activation::passed(pid.as_deref(), count.as_deref(), names.as_deref())
         .map_err(ListenError::from)?;
     let mut listeners = Listeners::activated(config, passed)?;

@@ -71,10 +71,10 @@ impl Inheritance {
         let (mut children, reports) = Children::new(rows);
         children.births = births;
         for mold in molds {
-            take_mold(&mut children, mold)?;
+            take_mold(&mut children, &mold)?;
         }
         for worker in workers {
-            take_worker(&mut children, worker)?;
+            take_worker(&mut children, &worker)?;
         }
         let site = Site {
             fleet,
@@ -92,7 +92,7 @@ impl Inheritance {
             started: UNIX_EPOCH + Duration::from_secs(started_at),
             ending,
         };
-        let pid_file = pid_file.map(take_pid_file).transpose()?;
+        let pid_file = pid_file.as_ref().map(take_pid_file).transpose()?;
         Ok(Estate { site, pid_file, pending: commands })
     }
 }
@@ -101,8 +101,8 @@ fn take_channel(number: RawFd) -> Result<Channel, TakeOverError> {
     Ok(Channel::from_fd(inherited::take(number)?))
 }
 
-fn take_mold(children: &mut Children, record: MoldRecord) -> Result<(), TakeOverError> {
-    let MoldRecord { generation, birth, pid, channel, started, former } = record;
+fn take_mold(children: &mut Children, record: &MoldRecord) -> Result<(), TakeOverError> {
+    let MoldRecord { generation, birth, pid, channel, started, former } = *record;
     let no_channel = |error: ChildError| part("the channel of a mold", error);
     let channel = match channel {
         Some(number) => Some(
@@ -124,8 +124,8 @@ fn take_mold(children: &mut Children, record: MoldRecord) -> Result<(), TakeOver
     Ok(())
 }
 
-fn take_worker(children: &mut Children, record: WorkerRecord) -> Result<(), TakeOverError> {
-    let WorkerRecord { id, birth, slot, generation, pid, channel, asked, row } = record;
+fn take_worker(children: &mut Children, record: &WorkerRecord) -> Result<(), TakeOverError> {
+    let WorkerRecord { id, birth, slot, generation, pid, channel, asked, row } = *record;
     let channel = children
         .worker_channel(id, birth, take_channel(channel)?)
         .map_err(|error| part("the channel of a worker", error))?;
@@ -134,7 +134,7 @@ fn take_worker(children: &mut Children, record: WorkerRecord) -> Result<(), Take
     Ok(())
 }
 
-fn take_pid_file(record: PidFileRecord) -> Result<PidFile, TakeOverError> {
+fn take_pid_file(record: &PidFileRecord) -> Result<PidFile, TakeOverError> {
     PidFile::from_fd(inherited::take(record.fd)?, &record.path)
         .map_err(|error| part("the pid file", error))
 }

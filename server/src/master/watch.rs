@@ -116,7 +116,7 @@ mod tests {
 
     fn bounds() -> Bounds {
         Bounds {
-            silence: Some(Duration::from_secs(60)),
+            silence: Some(Duration::from_mins(1)),
             request: Some(Duration::from_secs(30)),
             requests: Some(100),
             resident_bytes: Some(1000),

@@ -37,7 +37,7 @@ impl<A: Announce> Master<'_, A> {
             Ok((proof, channel)) => {
                 self.proof = Some(proof);
                 let ticket = self.fleet.restart().map_or(0, |restart| restart.ticket);
-                let sender = self.answers.0.clone();
+                let sender = self.verdict_sender.clone();
                 tokio::task::spawn_local(async move {
                     let answer = proof::answer(channel).await;
                     // A master that ends does not listen.

@@ -259,6 +259,10 @@ impl Mold<'_> {
                 let arguments = [slot.into(), pid.into(), status.into()].map(Argument::Integer);
                 self.run_hook(Hook::AfterWorkerExit, &arguments);
             }
+            ToMold::WorkerTimeout { slot, pid } => {
+                let arguments = [slot.into(), pid.into()].map(Argument::Integer);
+                self.run_hook(Hook::WorkerTimeout, &arguments);
+            }
             ToMold::ReopenLogs => {
                 if let Err(error) = reopen_logs(&self.estate.orders.config) {
                     events::complain(&chain(&error));

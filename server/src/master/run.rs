@@ -362,6 +362,9 @@ impl<'a, A: Announce> Master<'a, A> {
                 self.events.killing(&format_args!("worker {slot}"), pid, why.text());
                 self.log_in_hand(worker);
                 self.tell_worker(worker, &ToWorker::Confess);
+                if let Some(view) = self.fleet.worker(worker) {
+                    self.tell_mold(view.generation, &ToMold::WorkerTimeout { slot, pid });
+                }
             }
             Action::Kill(worker, pid, why) => self.kill_worker(worker, pid, why),
             Action::Promote(worker, generation) => return self.promote(worker, generation),

@@ -201,7 +201,7 @@ fn go_on(
     notifier: &mut Option<ReadyNotifier>,
 ) -> Result<StopEnding, StartError> {
     let old = Rc::clone(inheritance.config());
-    let resolved = resolved.map(Rc::new);
+    let resolved = resolved.and_then(with_its_logs).map(Rc::new);
     let end = run(async {
         let mut commands =
             Commands::listen(resolved.as_deref().unwrap_or(&old)).map_err(StartError::Prepare)?;
@@ -219,6 +219,14 @@ fn go_on(
     match end.outcome {
         Outcome::Stopped => Ok(end.ending),
         Outcome::FailedToStart(failure) => Err(StartError::Failed(failure)),
+    }
+}
+
+/// The same name may mean another file now, behind a link that a deploy has switched.
+fn with_its_logs(config: Config) -> Result<Config, Failure> {
+    match reopen_logs(&config) {
+        Ok(()) => Ok(config),
+        Err(error) => Err(Failure { reason: chain(&error), status: error.exit_code() }),
     }
 }
 

@@ -158,8 +158,8 @@ pub(super) struct Master<'a, A> {
     /// The fleet has decided to become the new program.
     becoming: bool,
     listening: Vec<Listening>,
-    /// When the workers are looked at next.
-    look_at: Moment,
+    /// When the workers are looked at.
+    gaze: watch::Gaze,
     started: SystemTime,
     ending: StopEnding,
     /// A start that failed after all workers served, for want of a pid file.
@@ -211,7 +211,7 @@ impl<'a, A: Announce> Master<'a, A> {
             verdict_sender,
             becoming: false,
             listening: Vec::new(),
-            look_at: Moment::now() + watch::INTERVAL,
+            gaze: watch::Gaze::new(Moment::now()),
             started,
             ending,
             refusal: None,
@@ -248,16 +248,15 @@ impl<'a, A: Announce> Master<'a, A> {
         let listening = self.listening.iter().map(|listening| listening.deadline);
         let fleet = self.fleet.deadline();
         let watchdog = self.manager.watchdog_at();
-        listening.chain(fleet).chain(watchdog).fold(self.look_at, Moment::min)
+        listening.chain(fleet).chain(watchdog).fold(self.gaze.next(), Moment::min)
     }
 
     fn on_time(&mut self) -> ControlFlow<Outcome> {
         let now = Moment::now();
         self.manager.feed_watchdog(now);
         self.give_up_listening(now);
-        if self.look_at <= now {
-            self.look_at = now + watch::INTERVAL;
-            self.look_at_workers(now)?;
+        if let Some(gap) = self.gaze.look(now) {
+            self.look_at_workers(gap, now)?;
         }
         self.apply(Event::Tick)
     }

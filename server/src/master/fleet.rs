@@ -107,6 +107,8 @@ pub(crate) enum Action {
     KillMold(GenerationId),
     /// Make a channel and ask the worker's mold for it.
     AskForFork(WorkerId),
+    /// Should it be born all the same, this worker must find that nobody wants it.
+    Disown(WorkerId),
     /// Tell the worker to drain.
     Drain(WorkerId, Manner),
     /// Have the worker log where its threads stand.
@@ -463,6 +465,7 @@ impl Fleet {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let generation = self.generations.get(&worker.generation);
         let mold_ready = generation.is_some_and(Generation::mold_ready);
+        let was_there = worker.state.state() != worker_state::State::Gone;
         actions.extend(worker.state.on(event, mold_ready, now).map(|action| match action {
             worker_state::Action::AskForFork => Action::AskForFork(id),
             worker_state::Action::Drain(manner) => Action::Drain(id, manner),
@@ -471,6 +474,10 @@ impl Fleet {
             }
             worker_state::Action::Kill { pid, why } => Action::Kill(id, pid, why),
         }));
+        let has_ended = matches!(event, worker_state::Event::Exited { .. });
+        if worker.state.state() == worker_state::State::Gone && !has_ended && was_there {
+            actions.push(Action::Disown(id));
+        }
     }
 
     fn mold_ready(&self, number: GenerationId) -> bool {

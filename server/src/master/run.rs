@@ -355,6 +355,7 @@ impl<'a, A: Announce> Master<'a, A> {
             }
             Action::KillMold(generation) => self.kill_mold(generation),
             Action::AskForFork(worker) => return self.ask_for_fork(worker),
+            Action::Disown(worker) => self.children.disown(worker),
             Action::Drain(worker, manner) => self.tell_worker(worker, &ToWorker::Drain(manner)),
             Action::AskForConfession(worker, pid, why) => {
                 let slot = self.slot_of(worker);

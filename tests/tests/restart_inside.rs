@@ -1,7 +1,11 @@
 //! What a restart must survive that no client sees: files that somebody removed, processes that
 //! stood still, molds that are not there, and nothing that is left behind.
 
-use std::fs;
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+};
 
 use nix::sys::signal::SIGUSR2;
 use rackrs_tests::{Server, ServerBuilder, eventually, process};
@@ -51,4 +55,31 @@ fn restarts_leave_no_process_and_no_descriptor_behind() {
     assert_eq!(descriptors(server.master()), master);
     let after = eventually("a mold and two workers are left", is_settled);
     assert_eq!(count(after), others);
+}
+
+/// One question on the control socket.
+fn status(server: &Server) -> String {
+    let path = server.pid_file().with_extension("ctl");
+    let mut client = UnixStream::connect(path).expect("the master listens");
+    client.write_all(b"{\"command\":\"status\"}\n").expect("the master reads");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("the master answers");
+    answer
+}
+
+/// Who has been accepted is answered before the exec, who comes during it by the next program.
+#[test]
+fn clients_of_the_control_socket_are_answered_throughout_a_restart() {
+    let server = ServerBuilder::new("hello.ru").start();
+    for ticket in 1..=5 {
+        server.signal(SIGUSR2);
+        let success = format!("* Restart {ticket} (restart) succeeded");
+        eventually("it is restarted, and every question answered", || {
+            for _ in 0..20 {
+                let answer = status(&server);
+                assert!(answer.contains("\"generation\""), "restart {ticket}: {answer:?}");
+            }
+            server.log().contains(&success).then_some(())
+        });
+    }
 }

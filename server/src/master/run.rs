@@ -180,18 +180,13 @@ impl<'a, A: Announce> Master<'a, A> {
             children,
             reports,
             listeners,
-            mut control,
+            control,
             restarts,
             started,
             ending,
         } = site;
-        // A site that stops is not asked any more; what is asked then is refused by its closing.
-        let (sender, asked) = mpsc::channel(CONNECTIONS_MAX);
-        if let Some(Err(error)) = control.as_mut().map(|server| server.serve(sender)) {
-            events.error(&error);
-        }
         let (verdict_sender, verdicts) = mpsc::channel(1);
-        Self {
+        let mut master = Self {
             invocation,
             events,
             announce,
@@ -204,7 +199,7 @@ impl<'a, A: Announce> Master<'a, A> {
             reports,
             listeners,
             control,
-            asked,
+            asked: mpsc::channel(1).1,
             restarts,
             proof: None,
             verdicts,
@@ -215,6 +210,18 @@ impl<'a, A: Announce> Master<'a, A> {
             started,
             ending,
             refusal: None,
+        };
+        master.serve_clients();
+        master
+    }
+
+    /// Has the clients of the control socket ask here. A site that stops is not asked any more;
+    /// what is asked then is refused by its closing.
+    fn serve_clients(&mut self) {
+        let (sender, asked) = mpsc::channel(CONNECTIONS_MAX);
+        self.asked = asked;
+        if let Some(Err(error)) = self.control.as_mut().map(|server| server.serve(sender)) {
+            self.events.error(&error);
         }
     }
 

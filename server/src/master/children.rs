@@ -202,12 +202,18 @@ impl Children {
         let asked = Moment::now();
         let worker =
             Worker { birth, slot, generation, pid: None, channel, asked, failure: None, row };
-        if let Some(given_up) = self.workers.insert(id, worker) {
-            // Should its process be born all the same, it reads that nobody wants it, and leaves.
+        self.disown(id);
+        self.workers.insert(id, worker);
+        Ok(())
+    }
+
+    /// Gives up a worker that was asked for and has not been born: should its process come all the
+    /// same, it reads that nobody wants it, and leaves.
+    pub(super) fn disown(&mut self, id: WorkerId) {
+        if let Some(given_up) = self.workers.remove(&id) {
             given_up.channel.shut_down();
             self.rows.give_back(given_up.row);
         }
-        Ok(())
     }
 
     /// Has a worker finish what it holds and become the mold of `generation`.

@@ -301,6 +301,7 @@ impl Fleet {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let generation = self.generations.get(&worker.generation);
         let mold_ready = generation.is_some_and(Generation::mold_ready);
+        let was_there = worker.state.state() != worker_state::State::Gone;
         actions.extend(worker.state.on(event, mold_ready, now).map(|action| match action {
             worker_state::Action::AskForFork => Action::AskForFork(id),
             worker_state::Action::Drain(manner) => Action::Drain(id, manner),
@@ -309,6 +310,10 @@ impl Fleet {
             }
             worker_state::Action::Kill { pid, why } => Action::Kill(id, pid, why),
         }));
+        let has_ended = matches!(event, worker_state::Event::Exited { .. });
+        if worker.state.state() == worker_state::State::Gone && !has_ended && was_there {
+            actions.push(Action::Disown(id));
+        }
     }
 
     fn mold_ready(&self, number: GenerationId) -> bool {

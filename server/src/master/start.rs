@@ -1,6 +1,6 @@
 //! From a configuration to a running master, and from its end to an exit status.
 
-use std::{env, io, mem, ops::ControlFlow, rc::Rc};
+use std::{env, io, mem, ops::ControlFlow, path::Path, rc::Rc};
 
 use rackrs_sys::{
     activation,
@@ -207,7 +207,14 @@ fn go_on(
             Commands::listen(resolved.as_deref().unwrap_or(&old)).map_err(StartError::Prepare)?;
         let take_over::Estate { site, pid_file, pending } = inheritance.enter()?;
         commands.put_back(pending);
-        let pid_file = pid_file.map_or(PidFileStage::None, PidFileStage::Written);
+        let pid_file = match pid_file {
+            Some(Ok(pid_file)) => PidFileStage::Written(pid_file),
+            Some(Err(error)) => {
+                events.error(&error);
+                write_again(&old.pid_file, events)
+            }
+            None => PidFileStage::None,
+        };
         let state_file = old.state_file.clone();
         let announcement = Announcement { config: old, events, pid_file, notifier, state_file };
         let mut master = Master::new(site, invocation, events, announcement, commands);
@@ -290,6 +297,18 @@ enum PidFileStage {
     Written(PidFile),
     /// It could not be written, or has been taken away.
     None,
+}
+
+/// In place of a pid file that was removed or replaced while this master had it: a deploy that
+/// moves the folder, a cleaner of old files. Another master's is left alone.
+fn write_again(path: &Path, events: &Events) -> PidFileStage {
+    match PidFile::claim(path).and_then(|claim| claim.write(nix::unistd::getpid())) {
+        Ok(pid_file) => PidFileStage::Written(pid_file),
+        Err(error) => {
+            events.error(&error);
+            PidFileStage::None
+        }
+    }
 }
 
 /// Says to the world that all workers serve; dropped at the end, it takes the pid file away.

@@ -6,7 +6,12 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use rackrs_sys::{channel::Channel, inherited, pid_file::PidFile, shared_words::SharedWords};
+use rackrs_sys::{
+    channel::Channel,
+    inherited,
+    pid_file::{PidFile, PidFileError},
+    shared_words::SharedWords,
+};
 
 use super::{
     children::{ChildError, Children, Former, Mold, Worker},
@@ -27,7 +32,8 @@ pub(super) struct Inheritance {
 /// The same, in our hands.
 pub(super) struct Estate {
     pub(super) site: Site,
-    pub(super) pid_file: Option<PidFile>,
+    /// A file that somebody has removed or replaced meanwhile is no reason to end.
+    pub(super) pid_file: Option<Result<PidFile, PidFileError>>,
     /// Signals that the program before did not obey any more.
     pub(super) pending: Vec<Command>,
 }
@@ -134,9 +140,8 @@ fn take_worker(children: &mut Children, record: &WorkerRecord) -> Result<(), Tak
     Ok(())
 }
 
-fn take_pid_file(record: &PidFileRecord) -> Result<PidFile, TakeOverError> {
-    PidFile::from_fd(inherited::take(record.fd)?, &record.path)
-        .map_err(|error| part("the pid file", error))
+fn take_pid_file(record: &PidFileRecord) -> Result<Result<PidFile, PidFileError>, TakeOverError> {
+    Ok(PidFile::from_fd(inherited::take(record.fd)?, &record.path))
 }
 
 fn part(

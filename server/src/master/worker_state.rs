@@ -189,7 +189,8 @@ impl WorkerState {
             (S::Waiting { until, failures }, E::MoldReady) if mold_ready && until <= now => {
                 self.forking(failures, now)
             }
-            (S::Forking { failures, .. }, E::Forked { pid }) => {
+            // In `Waiting` it comes late, from a mold that was slow: it is as good as another.
+            (S::Forking { failures, .. } | S::Waiting { failures, .. }, E::Forked { pid }) => {
                 (S::Booting { pid, deadline: now + self.limits.boot, failures }, None)
             }
             (S::Forking { failures, .. }, E::ForkFailed | E::Lost) => {

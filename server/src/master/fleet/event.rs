@@ -64,6 +64,8 @@ pub(crate) enum Action {
     KillMold(GenerationId),
     /// Make a channel and ask the worker's mold for it.
     AskForFork(WorkerId),
+    /// Should it be born all the same, this worker must find that nobody wants it.
+    Disown(WorkerId),
     /// Tell the worker to drain.
     Drain(WorkerId, Manner),
     /// Have the worker log where its threads stand.

@@ -4,6 +4,8 @@
 //! listener of its own: it keeps the listening descriptors only to hand them to its forks. A worker
 //! may become a mold too (a refork): it then stands where its own mold stood when it was forked.
 
+mod harmless;
+
 use std::{
     cell::Cell,
     os::fd::{AsFd, OwnedFd},
@@ -129,7 +131,7 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Private<Channel>) -> Ending {
         .and_then(|()| vm.synchronise_output())
         .map_err(|exception| exception.to_string())
         .and_then(|()| hooks::define(ruby))
-        .and_then(|()| signals::disregard(ruby, Signal::SIGINT).map_err(|error| chain(&error)));
+        .and_then(|()| harmless::take(ruby).map_err(|error| chain(&error)));
     if let Err(reason) = dressed {
         return Ending::from(i32::from(report_failure(&channel, reason, EX_SOFTWARE)));
     }

@@ -7,6 +7,7 @@
 
 mod binary;
 mod connection;
+pub mod ctl;
 mod finished;
 pub mod oracle;
 mod patience;

@@ -53,6 +53,9 @@ pub(crate) enum ChildError {
     /// The mold could not be started.
     #[error("cannot start the process that loads the application")]
     Spawn(#[source] SpawnError),
+    /// The new program could not be started to show that it can take over.
+    #[error("cannot start the new program")]
+    Proof(#[source] SpawnError),
     /// It cannot be signalled.
     #[error("cannot take hold of a child process")]
     Hold(#[source] nix::errno::Errno),

@@ -20,7 +20,7 @@ mod server;
 mod server_builder;
 pub mod tidy;
 
-pub use binary::{app, binary, root};
+pub use binary::{app, binary, release, root};
 pub use connection::Connection;
 pub use finished::Finished;
 pub use patience::{PATIENCE, eventually, holds_still};

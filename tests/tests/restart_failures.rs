@@ -7,23 +7,10 @@ use std::{
 };
 
 use nix::sys::signal::{SIGKILL, SIGUSR2};
-use rackrs_tests::{Poller, Server, ServerBuilder, both_racks, eventually, process};
-
-/// An application that answers with the name of its release and its process, after `first` lines.
-fn release(name: &str, first: &str) -> String {
-    format!(
-        "{first}\nrun ->(_) {{ [200, {{ 'content-type' => 'text/plain' }}, [\"{name} #{{Process.pid}}\"]] }}\n"
-    )
-}
+use rackrs_tests::{Poller, Server, ServerBuilder, both_racks, eventually, process, release};
 
 fn old() -> ServerBuilder {
     ServerBuilder::of_source(&release("old", ""))
-}
-
-fn write(server: &Server, file: &str, text: &str) {
-    // By a rename: whoever reads it sees all of it.
-    fs::write(server.path("next"), text).expect("the test's folder can be written");
-    fs::rename(server.path("next"), server.path(file)).expect("the test's folder can be written");
 }
 
 /// Restarts with what `spoil` does, which must fail for a reason with `words` in it; then with what
@@ -69,11 +56,11 @@ fn sorted(mut pids: Vec<i32>) -> Vec<i32> {
 /// Fails with this release as the next one.
 fn next_release_fails(builder: ServerBuilder, first: &str, words: &str) {
     let broken = release("broken", first);
-    fails(builder, words, |server| write(server, "config.ru", &broken), mend_release);
+    fails(builder, words, |server| server.write("config.ru", &broken), mend_release);
 }
 
 fn mend_release(server: &Server) {
-    write(server, "config.ru", &release("new", ""));
+    server.write("config.ru", &release("new", ""));
 }
 
 both_racks! {
@@ -106,7 +93,7 @@ fn new_code_that_hangs() {
 fn new_code_that_is_killed_while_it_loads() {
     let loading = release("killed", "File.write('loading', Process.pid.to_s)\nsleep\n");
     let kill = |server: &Server| {
-        write(server, "config.ru", &loading);
+        server.write("config.ru", &loading);
         let file = server.path("loading");
         // Whoever runs is the mold of the new code, once it has told its pid.
         let kill = move || {
@@ -142,7 +129,7 @@ fn new_code_of_which_only_the_second_worker_dies() {
     let builder = old().args("-w 2");
     let server = builder.start();
     let clients = Poller::start(&server);
-    write(&server, "config.ru", &broken);
+    server.write("config.ru", &broken);
     server.signal(SIGUSR2);
     server.eventually_logs("! Restart 1 (restart) failed");
     // The first slot had the new code already; nobody of it is left.
@@ -162,7 +149,7 @@ fn through_a_copy() -> ServerBuilder {
 
 /// Puts `text` in place of the copy, as an installer does: by a rename.
 fn replace_program(server: &Server, text: &str, mode: u32) {
-    write(server, "rackrs", text);
+    server.write("rackrs", text);
     fs::set_permissions(server.path("rackrs"), fs::Permissions::from_mode(mode))
         .expect("the test's folder can be written");
 }
@@ -240,7 +227,7 @@ fn flags_in_the_rackup_file_that_are_broken() {
     fails(
         ServerBuilder::of_source(&with("-q", "old")),
         "cannot load",
-        |server| write(server, "config.ru", &with("--no-such-flag", "broken")),
-        |server| write(server, "config.ru", &with("-q", "new")),
+        |server| server.write("config.ru", &with("--no-such-flag", "broken")),
+        |server| server.write("config.ru", &with("-q", "new")),
     );
 }

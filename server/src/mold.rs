@@ -34,6 +34,8 @@ use crate::{
     worker::{self, Birth, WorkerEnd},
 };
 
+/// The generation that a start brings; the later ones are those of restarts.
+const FIRST_GENERATION: u32 = 1;
 /// sysexits(3): used in a way that it is not meant to be.
 const EX_USAGE: u8 = 64;
 /// sysexits(3): a bug of ours.
@@ -138,8 +140,11 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Private<Channel>) -> Ending {
     let application = match load::load_application(vm, &config.rackup) {
         Ok(application) => application,
         Err(error) => {
-            // Ruby prints its own message when the VM ends, after the `at_exit` blocks.
-            report_failure(&channel, chain(&error), error.status);
+            // Ruby prints its own message when the VM ends, after the `at_exit` blocks. Whoever
+            // waits for a restart may not see that.
+            let is_start = orders.generation == FIRST_GENERATION;
+            let reason = if is_start { chain(&error) } else { error.in_one_line() };
+            report_failure(&channel, reason, error.status);
             return error.into_ending(ruby);
         }
     };

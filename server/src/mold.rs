@@ -4,6 +4,8 @@
 //! listener of its own: it keeps the listening descriptors only to hand them to its forks. A worker
 //! may become a mold too (a refork): it then stands where its own mold stood when it was forked.
 
+mod harmless;
+
 use std::{
     cell::Cell,
     os::fd::{AsFd, OwnedFd},
@@ -32,6 +34,8 @@ use crate::{
     worker::{self, Birth, WorkerEnd},
 };
 
+/// The generation that a start brings; the later ones are those of restarts.
+const FIRST_GENERATION: u32 = 1;
 /// sysexits(3): used in a way that it is not meant to be.
 const EX_USAGE: u8 = 64;
 /// sysexits(3): a bug of ours.
@@ -129,15 +133,18 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Private<Channel>) -> Ending {
         .and_then(|()| vm.synchronise_output())
         .map_err(|exception| exception.to_string())
         .and_then(|()| hooks::define(ruby))
-        .and_then(|()| signals::disregard(ruby, Signal::SIGINT).map_err(|error| chain(&error)));
+        .and_then(|()| harmless::take(ruby).map_err(|error| chain(&error)));
     if let Err(reason) = dressed {
         return Ending::from(i32::from(report_failure(&channel, reason, EX_SOFTWARE)));
     }
     let application = match load::load_application(vm, &config.rackup) {
         Ok(application) => application,
         Err(error) => {
-            // Ruby prints its own message when the VM ends, after the `at_exit` blocks.
-            report_failure(&channel, chain(&error), error.status);
+            // Ruby prints its own message when the VM ends, after the `at_exit` blocks. Whoever
+            // waits for a restart may not see that.
+            let is_start = orders.generation == FIRST_GENERATION;
+            let reason = if is_start { chain(&error) } else { error.in_one_line() };
+            report_failure(&channel, reason, error.status);
             return error.into_ending(ruby);
         }
     };
@@ -155,7 +162,7 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Private<Channel>) -> Ending {
     loop {
         match mold.next_message() {
             Ok(Some((message, descriptors))) => {
-                if let Some(ending) = mold.obey(message, descriptors) {
+                if let Some(ending) = mold.obey(&message, descriptors) {
                     return ending;
                 }
             }
@@ -243,12 +250,12 @@ impl Mold<'_> {
 
     /// Does what the master says; an ending when this process is to end, in a worker also when
     /// that is done.
-    fn obey(&mut self, message: ToMold, mut descriptors: Vec<OwnedFd>) -> Option<Ending> {
-        match message {
+    fn obey(&mut self, message: &ToMold, mut descriptors: Vec<OwnedFd>) -> Option<Ending> {
+        match *message {
             ToMold::Boot(_) => {}
             ToMold::Fork { worker, slot, row } => {
                 let channel = Private::new(Channel::from_fd(descriptors.pop()?));
-                return self.fork(Place { worker, slot, row }, channel);
+                return self.fork(&Place { worker, slot, row }, channel);
             }
             ToMold::Booted => {
                 if self.is_promoted {
@@ -259,6 +266,10 @@ impl Mold<'_> {
             ToMold::WorkerExited { slot, pid, status } => {
                 let arguments = [slot.into(), pid.into(), status.into()].map(Argument::Integer);
                 self.run_hook(Hook::AfterWorkerExit, &arguments);
+            }
+            ToMold::WorkerTimeout { slot, pid } => {
+                let arguments = [slot.into(), pid.into()].map(Argument::Integer);
+                self.run_hook(Hook::WorkerTimeout, &arguments);
             }
             ToMold::ReopenLogs => {
                 if let Err(error) = reopen_logs(&self.estate.orders.config) {
@@ -281,8 +292,8 @@ impl Mold<'_> {
     }
 
     /// Returns in the mold at once, and in the worker when that has ended or is the mold now.
-    fn fork(&mut self, place: Place, workers_end: Private<Channel>) -> Option<Ending> {
-        let Place { worker, slot, row } = place;
+    fn fork(&mut self, place: &Place, workers_end: Private<Channel>) -> Option<Ending> {
+        let Place { worker, slot, row } = *place;
         let index = [Argument::Integer(slot.into())];
         if !std::mem::replace(&mut self.has_forked, true) {
             self.run_hook(Hook::BeforeFork, &[]);

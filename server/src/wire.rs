@@ -49,6 +49,13 @@ pub enum ToMold {
         /// Its exit status, 128 and the signal's number for a killed one.
         status: i32,
     },
+    /// A worker of this generation is killed because it makes no progress.
+    WorkerTimeout {
+        /// The slot it has.
+        slot: u16,
+        /// Its pid.
+        pid: i32,
+    },
     /// Open the log files anew.
     ReopenLogs,
     /// Run the last hooks and end; so does a closed channel.

@@ -56,6 +56,6 @@ pub fn holds_still(what: &str, mut still: impl FnMut() -> bool) {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the one place where the kit waits between two looks")]
-fn pause() {
+pub(crate) fn pause() {
     thread::sleep(STEP);
 }

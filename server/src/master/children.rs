@@ -9,7 +9,7 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::Pid};
 use rackrs_sys::{
-    channel::{Channel, ChannelError},
+    channel::{Channel, ChannelError, SendError},
     process::{Exit, PidFd},
     spawn::{Spawn, SpawnError},
 };
@@ -53,6 +53,9 @@ pub(crate) enum ChildError {
     /// The mold could not be started.
     #[error("cannot start the process that loads the application")]
     Spawn(#[source] SpawnError),
+    /// The new program could not be started to show that it can take over.
+    #[error("cannot start the new program")]
+    Proof(#[source] SpawnError),
     /// It cannot be signalled.
     #[error("cannot take hold of a child process")]
     Hold(#[source] nix::errno::Errno),
@@ -202,12 +205,18 @@ impl Children {
         let asked = Moment::now();
         let worker =
             Worker { birth, slot, generation, pid: None, channel, asked, failure: None, row };
-        if let Some(given_up) = self.workers.insert(id, worker) {
-            // Should its process be born all the same, it reads that nobody wants it, and leaves.
+        self.disown(id);
+        self.workers.insert(id, worker);
+        Ok(())
+    }
+
+    /// Gives up a worker that was asked for and has not been born: should its process come all the
+    /// same, it reads that nobody wants it, and leaves.
+    pub(super) fn disown(&mut self, id: WorkerId) {
+        if let Some(given_up) = self.workers.remove(&id) {
             given_up.channel.shut_down();
             self.rows.give_back(given_up.row);
         }
-        Ok(())
     }
 
     /// Has a worker finish what it holds and become the mold of `generation`.
@@ -240,7 +249,7 @@ impl Children {
         message: &ToMold,
     ) -> Result<(), ChildError> {
         match self.molds.get(&generation).and_then(|mold| mold.channel.as_ref()) {
-            Some(channel) => channel.send(message, &[]).map_err(ChildError::Wire),
+            Some(channel) => tell(channel, message).map_err(ChildError::Wire),
             None => Ok(()),
         }
     }
@@ -248,7 +257,7 @@ impl Children {
     /// Tells a worker; one that is not there needs nothing.
     pub(super) fn tell_worker(&self, id: WorkerId, message: &ToWorker) -> Result<(), ChildError> {
         match self.workers.get(&id) {
-            Some(worker) => worker.channel.send(message, &[]).map_err(ChildError::Wire),
+            Some(worker) => tell(&worker.channel, message).map_err(ChildError::Wire),
             None => Ok(()),
         }
     }
@@ -260,9 +269,9 @@ impl Children {
         to_worker: &impl Serialize,
     ) -> Vec<WireError> {
         let molds = self.molds.values().filter_map(|mold| mold.channel.as_ref());
-        let told_molds = molds.filter_map(|channel| channel.send(to_mold, &[]).err());
+        let told_molds = molds.filter_map(|channel| tell(channel, to_mold).err());
         let workers = self.workers.values().filter(|worker| worker.pid.is_some());
-        let told = workers.filter_map(|worker| worker.channel.send(to_worker, &[]).err());
+        let told = workers.filter_map(|worker| tell(&worker.channel, to_worker).err());
         told_molds.chain(told).collect()
     }
 
@@ -422,6 +431,14 @@ impl Children {
             }
         });
         Ok(channel)
+    }
+}
+
+/// Tells a child that may have closed its end already: it is leaving, of which SIGCHLD tells.
+fn tell(channel: &AsyncChannel, message: &impl Serialize) -> Result<(), WireError> {
+    match channel.send(message, &[]) {
+        Err(WireError::Send(SendError::Closed)) => Ok(()),
+        result => result,
     }
 }
 

@@ -132,7 +132,8 @@ impl Commands {
     /// Signals that were held, here or by whoever started us, arrive from now on.
     ///
     /// A terminal's window size changes (WINCH) are heard only by a daemon, and a HUP that the
-    /// starter set to be ignored (nohup) stays ignored; without log files Puma's HUP stops.
+    /// starter set to be ignored (nohup) stays ignored; without log files Puma's HUP stops. A USR2
+    /// that is not ours is ignored: by default it would end us.
     ///
     /// # Errors
     ///
@@ -143,7 +144,10 @@ impl Commands {
             let unheard = match number {
                 libc::SIGWINCH => !config.daemon,
                 libc::SIGHUP => signals::is_ignored(Signal::SIGHUP)?,
-                libc::SIGUSR2 => env::var_os(SKIP_USR2).is_some(),
+                libc::SIGUSR2 if env::var_os(SKIP_USR2).is_some() => {
+                    signals::ignore(Signal::SIGUSR2)?;
+                    true
+                }
                 _ => false,
             };
             // Puma: "reopen stdout_redirect files, else stop".

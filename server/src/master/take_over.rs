@@ -6,7 +6,12 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use rackrs_sys::{channel::Channel, inherited, pid_file::PidFile, shared_words::SharedWords};
+use rackrs_sys::{
+    channel::Channel,
+    inherited,
+    pid_file::{PidFile, PidFileError},
+    shared_words::SharedWords,
+};
 
 use super::{
     children::{ChildError, Children, Former, Mold, Worker},
@@ -27,7 +32,8 @@ pub(super) struct Inheritance {
 /// The same, in our hands.
 pub(super) struct Estate {
     pub(super) site: Site,
-    pub(super) pid_file: Option<PidFile>,
+    /// A file that somebody has removed or replaced meanwhile is no reason to end.
+    pub(super) pid_file: Option<Result<PidFile, PidFileError>>,
     /// Signals that the program before did not obey any more.
     pub(super) pending: Vec<Command>,
 }
@@ -71,10 +77,10 @@ impl Inheritance {
         let (mut children, reports) = Children::new(rows);
         children.births = births;
         for mold in molds {
-            take_mold(&mut children, mold)?;
+            take_mold(&mut children, &mold)?;
         }
         for worker in workers {
-            take_worker(&mut children, worker)?;
+            take_worker(&mut children, &worker)?;
         }
         let site = Site {
             fleet,
@@ -92,7 +98,7 @@ impl Inheritance {
             started: UNIX_EPOCH + Duration::from_secs(started_at),
             ending,
         };
-        let pid_file = pid_file.map(take_pid_file).transpose()?;
+        let pid_file = pid_file.as_ref().map(take_pid_file).transpose()?;
         Ok(Estate { site, pid_file, pending: commands })
     }
 }
@@ -101,8 +107,8 @@ fn take_channel(number: RawFd) -> Result<Channel, TakeOverError> {
     Ok(Channel::from_fd(inherited::take(number)?))
 }
 
-fn take_mold(children: &mut Children, record: MoldRecord) -> Result<(), TakeOverError> {
-    let MoldRecord { generation, birth, pid, channel, started, former } = record;
+fn take_mold(children: &mut Children, record: &MoldRecord) -> Result<(), TakeOverError> {
+    let MoldRecord { generation, birth, pid, channel, started, former } = *record;
     let no_channel = |error: ChildError| part("the channel of a mold", error);
     let channel = match channel {
         Some(number) => Some(
@@ -124,8 +130,8 @@ fn take_mold(children: &mut Children, record: MoldRecord) -> Result<(), TakeOver
     Ok(())
 }
 
-fn take_worker(children: &mut Children, record: WorkerRecord) -> Result<(), TakeOverError> {
-    let WorkerRecord { id, birth, slot, generation, pid, channel, asked, row } = record;
+fn take_worker(children: &mut Children, record: &WorkerRecord) -> Result<(), TakeOverError> {
+    let WorkerRecord { id, birth, slot, generation, pid, channel, asked, row } = *record;
     let channel = children
         .worker_channel(id, birth, take_channel(channel)?)
         .map_err(|error| part("the channel of a worker", error))?;
@@ -134,9 +140,8 @@ fn take_worker(children: &mut Children, record: WorkerRecord) -> Result<(), Take
     Ok(())
 }
 
-fn take_pid_file(record: PidFileRecord) -> Result<PidFile, TakeOverError> {
-    PidFile::from_fd(inherited::take(record.fd)?, &record.path)
-        .map_err(|error| part("the pid file", error))
+fn take_pid_file(record: &PidFileRecord) -> Result<Result<PidFile, PidFileError>, TakeOverError> {
+    Ok(PidFile::from_fd(inherited::take(record.fd)?, &record.path))
 }
 
 fn part(

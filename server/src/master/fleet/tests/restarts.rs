@@ -25,10 +25,11 @@ fn half_swapped() -> Story {
 }
 
 fn ended(actions: &[Action]) -> Option<&RestartEnd> {
-    actions.iter().find_map(|action| match action {
-        Action::RestartEnded(end) => Some(end),
-        _ => None,
-    })
+    actions.iter().find_map(
+        |action| {
+            if let Action::RestartEnded(end) = action { Some(end) } else { None }
+        },
+    )
 }
 
 fn assert_failed(actions: &[Action]) {

@@ -36,11 +36,12 @@ use super::{
     service_manager::ServiceManager,
     start::reopen_logs,
     watch,
-    worker_state::{self, KillReason},
+    worker_state::{self, KillReason, State},
 };
 use crate::{
     config::Config,
     control::{Asked, CONNECTIONS_MAX, ControlServer, Reply, WorkerBacktraces},
+    http::Manner,
     telemetry::{chain, events::Events},
     wire::{Failure, Orders, ToMold, ToWorker},
 };
@@ -363,7 +364,7 @@ impl<'a, A: Announce> Master<'a, A> {
             Action::KillMold(generation) => self.kill_mold(generation),
             Action::AskForFork(worker) => return self.ask_for_fork(worker),
             Action::Disown(worker) => self.children.disown(worker),
-            Action::Drain(worker, manner) => self.tell_worker(worker, &ToWorker::Drain(manner)),
+            Action::Drain(worker, manner) => self.drain(worker, manner),
             Action::AskForConfession(worker, pid, why) => {
                 let slot = self.slot_of(worker);
                 self.events.killing(&format_args!("worker {slot}"), pid, why.text());
@@ -479,6 +480,16 @@ impl<'a, A: Announce> Master<'a, A> {
             self.events.killing(&format_args!("worker {slot}"), pid, text);
         }
         self.children.kill_worker(worker, pid);
+    }
+
+    fn drain(&self, worker: WorkerId, manner: Manner) {
+        if let Some(view) = self.fleet.worker(worker)
+            && let State::Draining { pid, .. } = view.state
+            && manner == Manner::Gently
+        {
+            self.events.worker_leaving(view.slot, pid, view.generation);
+        }
+        self.tell_worker(worker, &ToWorker::Drain(manner));
     }
 
     fn slot_of(&self, worker: WorkerId) -> u16 {

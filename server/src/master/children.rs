@@ -1,5 +1,8 @@
 //! The processes and channels behind the fleet's molds and workers.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     ffi::OsString,
@@ -344,6 +347,17 @@ impl Children {
         let Some((id, worker)) = self.worker_of(pid) else { return Vec::new() };
         let words = worker.channel.rest();
         words.into_iter().map(|word| Report::Worker(id, worker.birth, Some(word))).collect()
+    }
+
+    /// What workers that nobody knows the pid of have said and nobody has read: one of them may have
+    /// been reaped already, and only this program remembers the stranger that it was.
+    pub(super) fn first_words(&self) -> Vec<Report> {
+        let unknown = self.workers.iter().filter(|(_, worker)| worker.pid.is_none());
+        let said = unknown.flat_map(|(id, worker)| {
+            let words = worker.channel.rest().into_iter();
+            words.map(|word| Report::Worker(*id, worker.birth, Some(word)))
+        });
+        said.collect()
     }
 
     /// Looks up and forgets the child that ended; `None` for one that is no child of the fleet's

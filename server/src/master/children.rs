@@ -12,7 +12,7 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::Pid};
 use rackrs_sys::{
-    channel::{Channel, ChannelError},
+    channel::{Channel, ChannelError, SendError},
     process::{Exit, PidFd},
     spawn::{Spawn, SpawnError},
 };
@@ -166,10 +166,10 @@ impl Children {
             .map_err(ChildError::Spawn)?;
         drop(theirs);
         let birth = self.next_birth();
-        let channel = self.mold_channel(generation, birth, ours)?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            std::iter::once(self.rows.board().as_fd()).chain(listeners.iter().copied()).collect();
-        channel.send(&ToMold::Boot(Box::new(orders)), &descriptors).map_err(ChildError::Wire)?;
+        let channel = self.instruct(birth, orders, ours, listeners).inspect_err(|_| {
+            // It waits for its orders in vain.
+            kill(pid.as_raw());
+        })?;
         let mold = Mold {
             birth,
             pid: pid.as_raw(),
@@ -180,6 +180,21 @@ impl Children {
         };
         self.molds.insert(generation, mold);
         Ok(())
+    }
+
+    /// Gives a mold that was started its first message.
+    fn instruct(
+        &self,
+        birth: u64,
+        orders: Orders,
+        channel: Channel,
+        listeners: &[BorrowedFd<'_>],
+    ) -> Result<Rc<AsyncChannel>, ChildError> {
+        let channel = self.mold_channel(orders.generation, birth, channel)?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            std::iter::once(self.rows.board().as_fd()).chain(listeners.iter().copied()).collect();
+        channel.send(&ToMold::Boot(Box::new(orders)), &descriptors).map_err(ChildError::Wire)?;
+        Ok(channel)
     }
 
     /// Asks the mold of a worker for its process.
@@ -249,7 +264,7 @@ impl Children {
         message: &ToMold,
     ) -> Result<(), ChildError> {
         match self.molds.get(&generation).and_then(|mold| mold.channel.as_ref()) {
-            Some(channel) => channel.send(message, &[]).map_err(ChildError::Wire),
+            Some(channel) => unless_closed(channel.send(message, &[])).map_err(ChildError::Wire),
             None => Ok(()),
         }
     }
@@ -257,7 +272,9 @@ impl Children {
     /// Tells a worker; one that is not there needs nothing.
     pub(super) fn tell_worker(&self, id: WorkerId, message: &ToWorker) -> Result<(), ChildError> {
         match self.workers.get(&id) {
-            Some(worker) => worker.channel.send(message, &[]).map_err(ChildError::Wire),
+            Some(worker) => {
+                unless_closed(worker.channel.send(message, &[])).map_err(ChildError::Wire)
+            }
             None => Ok(()),
         }
     }
@@ -269,9 +286,11 @@ impl Children {
         to_worker: &impl Serialize,
     ) -> Vec<WireError> {
         let molds = self.molds.values().filter_map(|mold| mold.channel.as_ref());
-        let told_molds = molds.filter_map(|channel| channel.send(to_mold, &[]).err());
+        let told_molds =
+            molds.filter_map(|channel| unless_closed(channel.send(to_mold, &[])).err());
         let workers = self.workers.values().filter(|worker| worker.pid.is_some());
-        let told = workers.filter_map(|worker| worker.channel.send(to_worker, &[]).err());
+        let told =
+            workers.filter_map(|worker| unless_closed(worker.channel.send(to_worker, &[])).err());
         told_molds.chain(told).collect()
     }
 
@@ -442,6 +461,15 @@ impl Children {
             }
         });
         Ok(channel)
+    }
+}
+
+/// A child that has closed its end is on its way out: nothing has to be told to it any more, and of
+/// its end SIGCHLD tells.
+fn unless_closed(sent: Result<(), WireError>) -> Result<(), WireError> {
+    match sent {
+        Err(WireError::Send(SendError::Closed)) => Ok(()),
+        sent => sent,
     }
 }
 

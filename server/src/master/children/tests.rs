@@ -44,3 +44,16 @@ async fn a_worker_that_is_disowned_reads_that_nobody_wants_it_and_its_row_is_fre
     };
     LocalSet::new().run_until(test).await;
 }
+
+/// Its end may be on the way to us while we tell it something: that is no failure.
+#[tokio::test]
+async fn a_worker_that_has_just_left_needs_nothing_and_is_no_complaint() {
+    let test = async {
+        let (mut children, worker) = asked_for(3);
+        children.worker_spoke(3, 42);
+        drop(worker);
+        children.tell_worker(3, &ToWorker::Drain(Manner::Promptly)).unwrap();
+        assert!(children.tell_all(&ToMold::ReopenLogs, &ToWorker::ReopenLogs).is_empty());
+    };
+    LocalSet::new().run_until(test).await;
+}

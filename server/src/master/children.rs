@@ -1,5 +1,8 @@
 //! The processes and channels behind the fleet's molds and workers.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     ffi::OsString,
@@ -166,10 +169,10 @@ impl Children {
             .map_err(ChildError::Spawn)?;
         drop(theirs);
         let birth = self.next_birth();
-        let channel = self.mold_channel(generation, birth, ours)?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            std::iter::once(self.rows.board().as_fd()).chain(listeners.iter().copied()).collect();
-        channel.send(&ToMold::Boot(Box::new(orders)), &descriptors).map_err(ChildError::Wire)?;
+        let channel = self.instruct(birth, orders, ours, listeners).inspect_err(|_| {
+            // It waits for its orders in vain.
+            kill(pid.as_raw());
+        })?;
         let mold = Mold {
             birth,
             pid: pid.as_raw(),
@@ -180,6 +183,21 @@ impl Children {
         };
         self.molds.insert(generation, mold);
         Ok(())
+    }
+
+    /// Gives a mold that was started its first message.
+    fn instruct(
+        &self,
+        birth: u64,
+        orders: Orders,
+        channel: Channel,
+        listeners: &[BorrowedFd<'_>],
+    ) -> Result<Rc<AsyncChannel>, ChildError> {
+        let channel = self.mold_channel(orders.generation, birth, channel)?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            std::iter::once(self.rows.board().as_fd()).chain(listeners.iter().copied()).collect();
+        channel.send(&ToMold::Boot(Box::new(orders)), &descriptors).map_err(ChildError::Wire)?;
+        Ok(channel)
     }
 
     /// Asks the mold of a worker for its process.
@@ -347,6 +365,17 @@ impl Children {
         let Some((id, worker)) = self.worker_of(pid) else { return Vec::new() };
         let words = worker.channel.rest();
         words.into_iter().map(|word| Report::Worker(id, worker.birth, Some(word))).collect()
+    }
+
+    /// What workers that nobody knows the pid of have said and nobody has read: one of them may have
+    /// been reaped already, and only this program remembers the stranger that it was.
+    pub(super) fn first_words(&self) -> Vec<Report> {
+        let unknown = self.workers.iter().filter(|(_, worker)| worker.pid.is_none());
+        let said = unknown.flat_map(|(id, worker)| {
+            let words = worker.channel.rest().into_iter();
+            words.map(|word| Report::Worker(*id, worker.birth, Some(word)))
+        });
+        said.collect()
     }
 
     /// Looks up and forgets the child that ended; `None` for one that is no child of the fleet's

@@ -377,7 +377,11 @@ impl<'a, A: Announce> Master<'a, A> {
             Action::Kill(worker, pid, why) => self.kill_worker(worker, pid, why),
             Action::Promote(worker, generation) => return self.promote(worker, generation),
             Action::Forget(generation) => {
-                self.configs.remove(&generation);
+                // Of the one that serves they are asked for to the very end: in a stop it may go
+                // before one that was to follow it.
+                if generation != self.fleet.serving() {
+                    self.configs.remove(&generation);
+                }
             }
             Action::Prove => return self.prove(),
             Action::KillProof => self.proof = None,

@@ -102,6 +102,9 @@ impl<A: Announce> Master<'_, A> {
                 break;
             }
         }
+        for report in self.children.first_words() {
+            self.on_report(report)?;
+        }
         let commands: Vec<Command> = self.commands.take_pending();
         let reason = match self.fleet.restart() {
             Some(_) => self.execute(&commands),
@@ -211,6 +214,7 @@ impl<A: Announce> Master<'_, A> {
                     .former
                     .as_ref()
                     .map(|former| (former.channel.as_fd().as_raw_fd(), former.row)),
+                failure: mold.failure.clone(),
             })
             .collect()
     }
@@ -227,6 +231,7 @@ impl<A: Announce> Master<'_, A> {
                 channel: worker.channel.as_fd().as_raw_fd(),
                 asked: worker.asked,
                 row: worker.row,
+                failure: worker.failure.clone(),
             })
             .collect()
     }

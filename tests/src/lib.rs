@@ -15,7 +15,6 @@ mod poller;
 pub mod process;
 mod puma;
 mod rack;
-mod rackrsctl;
 mod response;
 mod server;
 mod server_builder;

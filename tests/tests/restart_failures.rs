@@ -22,7 +22,7 @@ fn fails(
     mend: impl FnOnce(&Server),
 ) {
     let mut server = builder.start();
-    let (workers, children) = (server.workers(), sorted(process::children(server.master())));
+    let (workers, children) = (server.ready_workers(), sorted(process::children(server.master())));
     let clients = Poller::start(&server);
 
     spoil(&server);
@@ -36,7 +36,7 @@ fn fails(
     assert_eq!((&last["outcome"], &last["ticket"]), (&"failed".into(), &1.into()), "{stats}");
     assert!(last["reason"].as_str().is_some_and(|reason| reason.contains(words)), "{stats}");
     assert_eq!((&restarts["failed"], &restarts["running"]), (&1.into(), &().into()), "{stats}");
-    assert_eq!((&stats["generation"], server.workers()), (&1.into(), workers), "{stats}");
+    assert_eq!((&stats["generation"], server.ready_workers()), (&1.into(), workers), "{stats}");
     eventually("only the old processes are left", || {
         (sorted(process::children(server.master())) == children).then_some(())
     });
@@ -140,7 +140,7 @@ fn new_code_of_which_only_the_second_worker_dies() {
     // The first slot had the new code already; nobody of it is left.
     clients.eventually_hears("old ");
     assert_eq!(server.stats()["generation"], 1);
-    assert_eq!(server.workers().len(), 2);
+    assert_eq!(server.ready_workers().len(), 2);
     let _whatever_the_first_slot_had = clients.finish();
 }
 

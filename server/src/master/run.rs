@@ -61,6 +61,9 @@ pub(super) trait Announce {
     /// For the first time.
     fn serving(&mut self) -> Announced;
 
+    /// The service manager knows, too.
+    fn told_manager(&mut self);
+
     /// Another generation serves, with this configuration.
     fn restarted(&mut self, config: &Config);
 
@@ -192,7 +195,7 @@ impl<'a, A: Announce> Master<'a, A> {
             events,
             announce,
             commands,
-            manager: ServiceManager::of_environment(),
+            manager: ServiceManager::of_environment(invocation.launched_as),
             fleet,
             configs,
             next_config: None,
@@ -255,13 +258,13 @@ impl<'a, A: Announce> Master<'a, A> {
     fn deadline(&self) -> Moment {
         let listening = self.listening.iter().map(|listening| listening.deadline);
         let fleet = self.fleet.deadline();
-        let watchdog = self.manager.watchdog_at();
-        listening.chain(fleet).chain(watchdog).fold(self.gaze.next(), Moment::min)
+        let manager = self.manager.deadline();
+        listening.chain(fleet).chain(manager).fold(self.gaze.next(), Moment::min)
     }
 
     fn on_time(&mut self) -> ControlFlow<Outcome> {
         let now = Moment::now();
-        self.manager.feed_watchdog(now);
+        self.manager.on_time(now);
         self.give_up_listening(now);
         if let Some(gap) = self.gaze.look(now) {
             self.look_at_workers(gap, now)?;
@@ -401,7 +404,10 @@ impl<'a, A: Announce> Master<'a, A> {
     fn announce_serving(&mut self) -> ControlFlow<Outcome> {
         match self.announce.serving() {
             Announced::GoOn => {
+                // A launcher that is the service's main process may go only when the manager knows
+                // another.
                 self.manager.ready(self.fleet.slots_wanted());
+                self.announce.told_manager();
                 self.tell_mold(self.fleet.serving(), &ToMold::Booted);
                 ControlFlow::Continue(())
             }

@@ -170,8 +170,13 @@ fn start(
         events.error(&error);
     }
     let [count, pid, names] = PASSED_SOCKETS.map(env::var_os);
-    let passed = activation::passed(pid.as_deref(), count.as_deref(), names.as_deref())
-        .map_err(ListenError::from)?;
+    let passed = activation::passed(
+        invocation.launched_as,
+        pid.as_deref(),
+        count.as_deref(),
+        names.as_deref(),
+    )
+    .map_err(ListenError::from)?;
     let mut listeners = Listeners::activated(config, passed)?;
     listeners.ensure(config)?;
     for (address, is_passed) in listeners.addresses() {
@@ -376,6 +381,10 @@ impl Announce for Announcement<'_> {
             }
         }
         self.write_state_file();
+        Announced::GoOn
+    }
+
+    fn told_manager(&mut self) {
         if let Some(notifier) = self.notifier.take() {
             leave_terminal(&self.config);
             // A launcher that was killed meanwhile waits for nothing.
@@ -383,7 +392,6 @@ impl Announce for Announcement<'_> {
         } else {
             self.events.serving();
         }
-        Announced::GoOn
     }
 
     fn restarted(&mut self, config: &Config) {
@@ -437,6 +445,8 @@ impl Announce for Check<'_> {
         *self.loaded = true;
         Announced::Stop
     }
+
+    fn told_manager(&mut self) {}
 
     fn restarted(&mut self, _config: &Config) {}
 

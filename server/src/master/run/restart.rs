@@ -147,6 +147,7 @@ impl<A: Announce> Master<'_, A> {
             Ok(record) => record,
             Err(error) => return error.to_string(),
         };
+        self.manager.hand_over(&mut environment);
         environment.push((handover::VARIABLE.into(), handover::variable(record.as_fd()).into()));
         let mut exec = Exec::new(file, self.invocation.arguments.clone())
             .environment(environment)

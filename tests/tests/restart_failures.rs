@@ -15,7 +15,12 @@ fn old() -> ServerBuilder {
 
 /// Restarts with what `spoil` does, which must fail for a reason with `words` in it; then with what
 /// `mend` does, which must succeed.
-fn fails(builder: ServerBuilder, words: &str, spoil: impl FnOnce(&Server), mend: impl FnOnce(&Server)) {
+fn fails(
+    builder: ServerBuilder,
+    words: &str,
+    spoil: impl FnOnce(&Server),
+    mend: impl FnOnce(&Server),
+) {
     let mut server = builder.start();
     let (workers, children) = (server.workers(), sorted(process::children(server.master())));
     let clients = Poller::start(&server);

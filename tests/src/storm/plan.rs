@@ -25,6 +25,8 @@ pub struct Storm {
     pub(super) workers: u64,
     /// Whether the server has log files, without which HUP stops it.
     pub(super) logs: bool,
+    /// Whether processes are killed too, and requests may be lost with them.
+    pub(super) kills: bool,
     /// How long its application takes to load.
     pub(super) boot: Duration,
     pub(super) gusts: Vec<Gust>,
@@ -50,6 +52,8 @@ pub(super) enum What {
     Signal(Signal),
     /// The next code is put in place.
     Deploy(Code),
+    /// One of the master's children gets KILL; which one, this number tells.
+    Kill(u64),
 }
 
 /// How good the code is.
@@ -83,12 +87,14 @@ impl Storm {
     pub fn of_seed(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let count = 1 + dice.below(GUSTS_MAX);
+        let kills = dice.once_in(4);
         Self {
             seed,
             workers: dice.below(4),
             logs: !dice.once_in(3),
+            kills,
             boot: dice.time(BOOT_MS_MAX),
-            gusts: (0..count).map(|_| gust(&mut dice)).collect(),
+            gusts: (0..count).map(|_| gust(kills, &mut dice)).collect(),
             rests: dice.once_in(2),
             before_stop: pause(&mut dice),
             stop: dice.one_of(STOPS),
@@ -97,8 +103,13 @@ impl Storm {
     }
 }
 
-fn gust(dice: &mut Dice) -> Gust {
-    Gust { after: pause(dice), what: dice.one_of(GUSTS) }
+fn gust(kills: bool, dice: &mut Dice) -> Gust {
+    let what = match dice.one_of(GUSTS) {
+        // Who was killed could not be replaced where the code is bad.
+        What::Deploy(_) if kills => What::Kill(dice.below(1000)),
+        what @ (What::Signal(_) | What::Deploy(_) | What::Kill(_)) => what,
+    };
+    Gust { after: pause(dice), what }
 }
 
 fn pause(dice: &mut Dice) -> Duration {
@@ -112,11 +123,12 @@ fn pause(dice: &mut Dice) -> Duration {
 
 impl fmt::Display for Storm {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, workers, logs, boot, gusts, rests, before_stop, stop, hurry } = self;
+        let Self { seed, workers, logs, boot, gusts, rests, before_stop, stop, hurry, .. } = self;
         write!(to, "storm {seed}: -w {workers}, log files: {logs}, boot {boot:?};")?;
         for Gust { after, what } in gusts {
             match what {
                 What::Signal(signal) => write!(to, " {after:?} {signal},")?,
+                What::Kill(_) => write!(to, " {after:?} KILL to a child,")?,
                 What::Deploy(code) => write!(to, " {after:?} {code:?} code,")?,
             }
         }

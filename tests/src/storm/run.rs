@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{
-    client::Client,
+    client::{Client, Demand},
     plan::{Code, Gust, Storm, What},
 };
 use crate::{
@@ -78,7 +78,8 @@ impl Storm {
     }
 
     fn blow_over(&self, builder: &ServerBuilder) -> anyhow::Result<Weathered> {
-        let mut ship = Ship::launch(builder)?;
+        let demand = if self.kills { Demand::Connection } else { Demand::Answer };
+        let mut ship = Ship::launch(builder, demand)?;
         let mut weathered = Weathered::default();
         for gust in &self.gusts {
             self.apply(gust, &mut ship)?;
@@ -104,15 +105,27 @@ impl Storm {
     fn apply(&self, gust: &Gust, ship: &mut Ship<'_>) -> anyhow::Result<()> {
         pass(gust.after);
         match gust.what {
-            // A start with bad code fails, which is no news.
-            What::Deploy(_) if !log(ship.builder).contains("Use Ctrl-C") => {}
+            // A start with bad code, or without its mold, fails, which is no news.
+            What::Deploy(_) | What::Kill(_) if !log(ship.builder).contains("Use Ctrl-C") => {}
             What::Deploy(code) => {
                 let (next, file) = (ship.builder.path("next"), ship.builder.path("config.ru"));
                 fs::write(&next, self.source(code)).and_then(|()| fs::rename(next, file))?;
             }
+            What::Kill(number) => {
+                let mut children = process::children(ship.pid());
+                children.sort_unstable();
+                let which = usize::try_from(number).unwrap_or(0).checked_rem(children.len());
+                if let Some(which) = which {
+                    process::send_if_alive(children[which], Signal::SIGKILL);
+                }
+            }
             What::Signal(signal) => {
                 let is_stop = signal == Signal::SIGHUP && !self.logs;
                 let is_deaf = !log(ship.builder).contains("rackrs starting");
+                if is_deaf && matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU) {
+                    // The kernel would stop a program that has not begun yet, for ever.
+                    return Ok(());
+                }
                 if is_stop || is_deaf {
                     ship.may_have_ended = true;
                     ship.client.may_lose();
@@ -139,12 +152,13 @@ struct Ship<'a> {
 }
 
 impl<'a> Ship<'a> {
-    fn launch(builder: &'a ServerBuilder) -> anyhow::Result<Self> {
+    fn launch(builder: &'a ServerBuilder, demand: Demand) -> anyhow::Result<Self> {
         let log = File::create(builder.path("log"))?;
         let mut command = builder.command();
         command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
         let child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
-        Ok(Self { builder, child, client: Client::start(builder.socket()), may_have_ended: false })
+        let client = Client::start(builder.socket(), demand);
+        Ok(Self { builder, child, client, may_have_ended: false })
     }
 
     fn pid(&self) -> i32 {

@@ -18,6 +18,7 @@ mod rack;
 mod response;
 mod server;
 mod server_builder;
+pub mod storm;
 pub mod tidy;
 
 pub use binary::{app, binary, release, root};

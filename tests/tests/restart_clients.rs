@@ -46,7 +46,7 @@ both_racks! {
     fn what_is_in_hand_is_finished(rack) {
         for flags in ["", "-w 2"] {
             let server = waiting().rack(&rack).args(flags).start();
-            let before = server.workers();
+            let before = server.ready_workers();
             let (mut slow, mut stream) = (begin(&server, "/slow"), begin(&server, "/stream"));
             server.await_gate("slow");
             server.await_gate("stream");
@@ -96,7 +96,7 @@ both_racks! {
 #[test]
 fn a_kept_connection_that_is_not_used_is_closed() {
     let server = waiting().args("--drain-idle-timeout 0.2").start();
-    let (mut kept, worker) = (server.connect(), server.workers()[0]);
+    let (mut kept, worker) = (server.connect(), server.ready_workers()[0]);
     assert_eq!(kept.get("/").status, 200);
     restart(&server, 1);
     kept.assert_closed();

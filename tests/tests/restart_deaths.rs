@@ -26,10 +26,10 @@ fn go(server: &Server) {
 fn an_old_worker_that_dies_meanwhile_is_replaced_by_the_old_code() {
     for flags in ["", "-w 2"] {
         let server = restarting(flags);
-        let before = server.workers();
+        let before = server.ready_workers();
         process::send(before[0], SIGKILL);
         eventually("it has a successor", || {
-            let now = server.workers();
+            let now = server.ready_workers();
             (now.len() == before.len() && !now.contains(&before[0])).then_some(())
         });
         assert!(server.get("/").expect(200).text().starts_with("old "));
@@ -55,7 +55,7 @@ fn a_worker_that_is_still_leaving_may_be_killed() {
     for connection in &mut kept {
         assert_eq!(connection.get("/").status, 200);
     }
-    let before = server.workers();
+    let before = server.ready_workers();
     server.write("config.ru", &release("new", ""));
     server.signal(SIGUSR1);
     server.eventually_logs("Restart 1 (phased restart) succeeded");
@@ -64,7 +64,7 @@ fn a_worker_that_is_still_leaving_may_be_killed() {
     }
     server.signal(SIGUSR2);
     server.eventually_logs("Restart 2 (restart) succeeded");
-    assert_eq!(server.workers().len(), 2);
+    assert_eq!(server.ready_workers().len(), 2);
 }
 
 #[test]
@@ -90,10 +90,10 @@ fn a_stop_in_the_middle_ends_both_generations() {
 #[test]
 fn another_number_of_workers_asked_for_meanwhile_is_that_of_the_new_ones() {
     let server = restarting("-w 2");
-    server.rackrsctl("workers +1").assert_success();
-    eventually("there are three", || (server.workers().len() == 3).then_some(()));
+    server.ctl("workers +1").assert_success();
+    eventually("there are three", || (server.ready_workers().len() == 3).then_some(()));
     server.write("go", "");
     server.eventually_logs("Restart 1 (restart) succeeded");
-    assert_eq!(server.workers().len(), 3);
+    assert_eq!(server.ready_workers().len(), 3);
     assert_eq!(server.stats()["workers_wanted"], 3);
 }

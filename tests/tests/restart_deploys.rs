@@ -37,7 +37,7 @@ fn a_new_program_of_the_same_name_takes_over() {
         assert_ne!(inode(&program), inode(&exe));
         restart(&server, ticket);
         assert_eq!(inode(&exe), inode(&program), "the master is the new program");
-        let mold = server.mold(&server.workers());
+        let mold = server.mold(&server.ready_workers());
         assert_eq!(inode(format!("/proc/{mold}/exe")), inode(&program), "so is its mold");
     }
     let _all_answered = clients.finish();

@@ -8,7 +8,7 @@ use procfs::process::{FDTarget, Process};
 use rackrs_tests::{Connection, Server, ServerBuilder, both_racks, eventually, process};
 
 /// Forks in a request, in several ways; tells the new process by its pid.
-const APPLICATION: &str = r#"
+const APPLICATION: &str = r"
 TEXT = { 'content-type' => 'text/plain' }.freeze
 
 def daemonised
@@ -53,7 +53,7 @@ run(lambda do |env|
     end
   [200, TEXT.dup, [body]]
 end)
-"#;
+";
 
 /// A process to be killed at the end, whatever happens.
 struct Stranger(i32);
@@ -76,10 +76,7 @@ impl Drop for Stranger {
 fn sockets_of(pid: i32) -> Vec<u64> {
     let process = Process::new(pid).expect("the process is there");
     let descriptors = process.fd().expect("its descriptors can be read");
-    let inode = |target| match target {
-        FDTarget::Socket(inode) => Some(inode),
-        _ => None,
-    };
+    let inode = |target| if let FDTarget::Socket(inode) = target { Some(inode) } else { None };
     descriptors.filter_map(|descriptor| inode(descriptor.ok()?.target)).collect()
 }
 

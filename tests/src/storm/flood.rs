@@ -51,7 +51,7 @@ pub fn flood(flags: &str) -> Flood {
     let begun = restarts["begun"].as_u64().expect("a number");
     assert_eq!(restarts["succeeded"], restarts["begun"], "{stats}");
     assert!((1..=u64::from(SIGNALS)).contains(&begun), "{stats}");
-    holds_still("it stays at rest", || server.workers().len() == workers_wanted(&stats));
+    holds_still("it stays at rest", || server.ready_workers().len() == workers_wanted(&stats));
     assert_eq!(server.stats()["restarts"], *restarts);
     let answers = clients.map(|client| client.finish().concat().len()).iter().sum();
     Flood { restarts: begun, answers, looks }

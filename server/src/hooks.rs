@@ -23,3 +23,22 @@ pub(crate) fn run(ruby: &Ruby, hook: Hook, arguments: &[Argument]) {
         ));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference has a row for every hook, with its arguments.
+    #[test]
+    fn the_reference_names_every_hook() {
+        let reference = include_str!("../../docs/reference/hooks.md");
+        for hook in Hook::ALL {
+            let arguments = hook.arguments().join(", ");
+            let call = match arguments.as_str() {
+                "" => hook.name().to_owned(),
+                arguments => format!("{}({arguments})", hook.name()),
+            };
+            assert!(reference.contains(&format!("| `{call}` |")), "{call}");
+        }
+    }
+}

@@ -124,14 +124,14 @@ impl Row {
     /// A Ruby thread has a request in hand.
     pub(crate) fn begin(&self, seat: usize, method: &str, path: &str) {
         let Some(lane) = self.lane(seat) else { return };
-        let mut line = [0_u8; LINE_BYTES_MAX];
-        let mut room = &mut line[..];
+        let mut text = [0_u8; LINE_BYTES_MAX];
+        let mut room = &mut text[..];
         for part in [method, " ", path] {
             let (now, later) = room.split_at_mut(part.len().min(room.len()));
             now.copy_from_slice(&part.as_bytes()[..now.len()]);
             room = later;
         }
-        let (words, _) = line.as_chunks::<8>();
+        let (words, _) = text.as_chunks::<8>();
         for (word, bytes) in lane[LINE..].iter().zip(words) {
             word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
         }
@@ -199,8 +199,8 @@ impl Row {
         }
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         // What a client sent must not forge lines or colours in a log.
-        let line = String::from_utf8_lossy(&bytes[..end]).replace(|c: char| c.is_control(), "?");
-        Some(InHand { line, began_ms })
+        let text = String::from_utf8_lossy(&bytes[..end]);
+        Some(InHand { line: text.replace(|c: char| c.is_control(), "?"), began_ms })
     }
 
     fn words(&self) -> &[AtomicU64] {

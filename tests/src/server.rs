@@ -165,6 +165,14 @@ impl Server {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
+    /// Puts a file into the server's folder, by a rename: whoever reads it sees all of it.
+    pub fn write(&self, name: &str, text: &str) {
+        let whole = self.path(&format!("{name}.whole"));
+        fs::write(&whole, text)
+            .and_then(|()| fs::rename(whole, self.path(name)))
+            .expect("the test's folder can be written");
+    }
+
     /// Its socket file.
     #[must_use]
     pub fn socket(&self) -> &Path {

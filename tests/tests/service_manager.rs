@@ -1,4 +1,4 @@
-//! What a service manager is told: sd_notify(3) from the first moment to the last.
+//! What a service manager is told: `sd_notify(3)` from the first moment to the last.
 
 use std::{
     collections::BTreeMap,

@@ -20,7 +20,7 @@ pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// For a client to take the whole reply.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How many clients have asked something and not got the whole answer.
+/// How many clients were accepted and have not got the whole answer.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding(watch::Sender<usize>);
 
@@ -51,12 +51,12 @@ pub(super) async fn hold(
     master: mpsc::Sender<Asked>,
     outstanding: &Outstanding,
 ) {
+    // Until the reply is written.
+    let _one = outstanding.one();
     let request = match peer::check(&stream) {
         Ok(()) => read(&mut stream).await,
         Err(reply) => Err(Some(reply)),
     };
-    // Until the reply is written.
-    let _one = outstanding.one();
     let reply = match request {
         Ok(request) => ask(&master, request).await,
         Err(Some(reply)) => reply,

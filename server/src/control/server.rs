@@ -17,7 +17,7 @@ use rackrs_sys::listen::{self, Address, BindError, Listener};
 use tokio::{
     net::UnixListener,
     sync::{Semaphore, mpsc, oneshot},
-    task::{JoinHandle, spawn_local},
+    task::{JoinHandle, spawn_local, yield_now},
     time::{sleep, timeout},
 };
 
@@ -128,9 +128,17 @@ impl ControlServer {
         Ok(())
     }
 
-    /// Waits until the answers that were given are written, at most 250 ms: call it between the answer
-    /// to a restart and the exec, or the end.
+    /// Accepts nobody more: who connects from now on waits in the kernel, for the program after an
+    /// exec or until [`ControlServer::serve`] is called again.
+    pub fn pause(&mut self) {
+        self.stop_accepting();
+    }
+
+    /// Waits until those who were accepted have their answers, at most 250 ms: for the time between
+    /// [`ControlServer::pause`] and an exec. Somebody must answer meanwhile.
     pub async fn settle(&self) {
+        // One that was accepted this moment is counted when its task has run.
+        yield_now().await;
         // What is not written by then is lost; the client says so.
         let _ = timeout(SETTLE_LIMIT, self.outstanding.none()).await;
     }

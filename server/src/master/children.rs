@@ -1,5 +1,8 @@
 //! The processes and channels behind the fleet's molds and workers.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     ffi::OsString,
@@ -9,7 +12,7 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::Pid};
 use rackrs_sys::{
-    channel::{Channel, ChannelError},
+    channel::{Channel, ChannelError, SendError},
     process::{Exit, PidFd},
     spawn::{Spawn, SpawnError},
 };
@@ -53,6 +56,9 @@ pub(crate) enum ChildError {
     /// The mold could not be started.
     #[error("cannot start the process that loads the application")]
     Spawn(#[source] SpawnError),
+    /// The new program could not be started to show that it can take over.
+    #[error("cannot start the new program")]
+    Proof(#[source] SpawnError),
     /// It cannot be signalled.
     #[error("cannot take hold of a child process")]
     Hold(#[source] nix::errno::Errno),
@@ -163,10 +169,10 @@ impl Children {
             .map_err(ChildError::Spawn)?;
         drop(theirs);
         let birth = self.next_birth();
-        let channel = self.mold_channel(generation, birth, ours)?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            std::iter::once(self.rows.board().as_fd()).chain(listeners.iter().copied()).collect();
-        channel.send(&ToMold::Boot(Box::new(orders)), &descriptors).map_err(ChildError::Wire)?;
+        let channel = self.instruct(birth, orders, ours, listeners).inspect_err(|_| {
+            // It waits for its orders in vain.
+            kill(pid.as_raw());
+        })?;
         let mold = Mold {
             birth,
             pid: pid.as_raw(),
@@ -177,6 +183,21 @@ impl Children {
         };
         self.molds.insert(generation, mold);
         Ok(())
+    }
+
+    /// Gives a mold that was started its first message.
+    fn instruct(
+        &self,
+        birth: u64,
+        orders: Orders,
+        channel: Channel,
+        listeners: &[BorrowedFd<'_>],
+    ) -> Result<Rc<AsyncChannel>, ChildError> {
+        let channel = self.mold_channel(orders.generation, birth, channel)?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            std::iter::once(self.rows.board().as_fd()).chain(listeners.iter().copied()).collect();
+        channel.send(&ToMold::Boot(Box::new(orders)), &descriptors).map_err(ChildError::Wire)?;
+        Ok(channel)
     }
 
     /// Asks the mold of a worker for its process.
@@ -202,12 +223,18 @@ impl Children {
         let asked = Moment::now();
         let worker =
             Worker { birth, slot, generation, pid: None, channel, asked, failure: None, row };
-        if let Some(given_up) = self.workers.insert(id, worker) {
-            // Should its process be born all the same, it reads that nobody wants it, and leaves.
+        self.disown(id);
+        self.workers.insert(id, worker);
+        Ok(())
+    }
+
+    /// Gives up a worker that was asked for and has not been born: should its process come all the
+    /// same, it reads that nobody wants it, and leaves.
+    pub(super) fn disown(&mut self, id: WorkerId) {
+        if let Some(given_up) = self.workers.remove(&id) {
             given_up.channel.shut_down();
             self.rows.give_back(given_up.row);
         }
-        Ok(())
     }
 
     /// Has a worker finish what it holds and become the mold of `generation`.
@@ -240,7 +267,7 @@ impl Children {
         message: &ToMold,
     ) -> Result<(), ChildError> {
         match self.molds.get(&generation).and_then(|mold| mold.channel.as_ref()) {
-            Some(channel) => channel.send(message, &[]).map_err(ChildError::Wire),
+            Some(channel) => tell(channel, message).map_err(ChildError::Wire),
             None => Ok(()),
         }
     }
@@ -248,7 +275,7 @@ impl Children {
     /// Tells a worker; one that is not there needs nothing.
     pub(super) fn tell_worker(&self, id: WorkerId, message: &ToWorker) -> Result<(), ChildError> {
         match self.workers.get(&id) {
-            Some(worker) => worker.channel.send(message, &[]).map_err(ChildError::Wire),
+            Some(worker) => tell(&worker.channel, message).map_err(ChildError::Wire),
             None => Ok(()),
         }
     }
@@ -260,9 +287,9 @@ impl Children {
         to_worker: &impl Serialize,
     ) -> Vec<WireError> {
         let molds = self.molds.values().filter_map(|mold| mold.channel.as_ref());
-        let told_molds = molds.filter_map(|channel| channel.send(to_mold, &[]).err());
+        let told_molds = molds.filter_map(|channel| tell(channel, to_mold).err());
         let workers = self.workers.values().filter(|worker| worker.pid.is_some());
-        let told = workers.filter_map(|worker| worker.channel.send(to_worker, &[]).err());
+        let told = workers.filter_map(|worker| tell(&worker.channel, to_worker).err());
         told_molds.chain(told).collect()
     }
 
@@ -338,6 +365,17 @@ impl Children {
         let Some((id, worker)) = self.worker_of(pid) else { return Vec::new() };
         let words = worker.channel.rest();
         words.into_iter().map(|word| Report::Worker(id, worker.birth, Some(word))).collect()
+    }
+
+    /// What workers that nobody knows the pid of have said and nobody has read: one of them may have
+    /// been reaped already, and only this program remembers the stranger that it was.
+    pub(super) fn first_words(&self) -> Vec<Report> {
+        let unknown = self.workers.iter().filter(|(_, worker)| worker.pid.is_none());
+        let said = unknown.flat_map(|(id, worker)| {
+            let words = worker.channel.rest().into_iter();
+            words.map(|word| Report::Worker(*id, worker.birth, Some(word)))
+        });
+        said.collect()
     }
 
     /// Looks up and forgets the child that ended; `None` for one that is no child of the fleet's
@@ -422,6 +460,14 @@ impl Children {
             }
         });
         Ok(channel)
+    }
+}
+
+/// Tells a child that may have closed its end already: it is leaving, of which SIGCHLD tells.
+fn tell(channel: &AsyncChannel, message: &impl Serialize) -> Result<(), WireError> {
+    match channel.send(message, &[]) {
+        Err(WireError::Send(SendError::Closed)) => Ok(()),
+        result => result,
     }
 }
 

@@ -36,11 +36,12 @@ use super::{
     service_manager::ServiceManager,
     start::reopen_logs,
     watch,
-    worker_state::{self, KillReason},
+    worker_state::{self, KillReason, State},
 };
 use crate::{
     config::Config,
     control::{Asked, CONNECTIONS_MAX, ControlServer, Reply, WorkerBacktraces},
+    http::Manner,
     telemetry::{chain, events::Events},
     wire::{Failure, Orders, ToMold, ToWorker},
 };
@@ -155,12 +156,14 @@ pub(super) struct Master<'a, A> {
     asked: mpsc::Receiver<Asked>,
     restarts: RestartLog,
     proof: Option<Proof>,
-    answers: (mpsc::Sender<(Ticket, Answer)>, mpsc::Receiver<(Ticket, Answer)>),
+    /// What new programs say, by the number of their restart.
+    verdicts: mpsc::Receiver<(Ticket, Answer)>,
+    verdict_sender: mpsc::Sender<(Ticket, Answer)>,
     /// The fleet has decided to become the new program.
     becoming: bool,
     listening: Vec<Listening>,
-    /// When the workers are looked at next.
-    look_at: Moment,
+    /// When the workers are looked at.
+    gaze: watch::Gaze,
     started: SystemTime,
     ending: StopEnding,
     /// A start that failed after all workers served, for want of a pid file.
@@ -181,17 +184,13 @@ impl<'a, A: Announce> Master<'a, A> {
             children,
             reports,
             listeners,
-            mut control,
+            control,
             restarts,
             started,
             ending,
         } = site;
-        // A site that stops is not asked any more; what is asked then is refused by its closing.
-        let (sender, asked) = mpsc::channel(CONNECTIONS_MAX);
-        if let Some(Err(error)) = control.as_mut().map(|server| server.serve(sender)) {
-            events.error(&error);
-        }
-        Self {
+        let (verdict_sender, verdicts) = mpsc::channel(1);
+        let mut master = Self {
             invocation,
             events,
             announce,
@@ -204,16 +203,29 @@ impl<'a, A: Announce> Master<'a, A> {
             reports,
             listeners,
             control,
-            asked,
+            asked: mpsc::channel(1).1,
             restarts,
             proof: None,
-            answers: mpsc::channel(1),
+            verdicts,
+            verdict_sender,
             becoming: false,
             listening: Vec::new(),
-            look_at: Moment::now() + watch::INTERVAL,
+            gaze: watch::Gaze::new(Moment::now()),
             started,
             ending,
             refusal: None,
+        };
+        master.serve_clients();
+        master
+    }
+
+    /// Has the clients of the control socket ask here. A site that stops is not asked any more;
+    /// what is asked then is refused by its closing.
+    fn serve_clients(&mut self) {
+        let (sender, asked) = mpsc::channel(CONNECTIONS_MAX);
+        self.asked = asked;
+        if let Some(Err(error)) = self.control.as_mut().map(|server| server.serve(sender)) {
+            self.events.error(&error);
         }
     }
 
@@ -236,8 +248,8 @@ impl<'a, A: Announce> Master<'a, A> {
             next = tokio::select! {
                 command = self.commands.next() => self.on_command(command),
                 Some(report) = self.reports.recv() => self.on_report(report),
-                Some((request, client)) = self.asked.recv() => self.on_request(request, client),
-                Some((ticket, answer)) = self.answers.1.recv() => self.on_answer(ticket, answer),
+                Some((request, client)) = self.asked.recv() => self.on_request(&request, client),
+                Some((ticket, answer)) = self.verdicts.recv() => self.on_answer(ticket, answer),
                 () = until(deadline) => self.on_time(),
             };
         }
@@ -247,16 +259,15 @@ impl<'a, A: Announce> Master<'a, A> {
         let listening = self.listening.iter().map(|listening| listening.deadline);
         let fleet = self.fleet.deadline();
         let manager = self.manager.deadline();
-        listening.chain(fleet).chain(manager).fold(self.look_at, Moment::min)
+        listening.chain(fleet).chain(manager).fold(self.gaze.next(), Moment::min)
     }
 
     fn on_time(&mut self) -> ControlFlow<Outcome> {
         let now = Moment::now();
         self.manager.on_time(now);
         self.give_up_listening(now);
-        if self.look_at <= now {
-            self.look_at = now + watch::INTERVAL;
-            self.look_at_workers(now)?;
+        if let Some(gap) = self.gaze.look(now) {
+            self.look_at_workers(gap, now)?;
         }
         self.apply(Event::Tick)
     }
@@ -355,17 +366,25 @@ impl<'a, A: Announce> Master<'a, A> {
             }
             Action::KillMold(generation) => self.kill_mold(generation),
             Action::AskForFork(worker) => return self.ask_for_fork(worker),
-            Action::Drain(worker, manner) => self.tell_worker(worker, &ToWorker::Drain(manner)),
+            Action::Disown(worker) => self.children.disown(worker),
+            Action::Drain(worker, manner) => self.drain(worker, manner),
             Action::AskForConfession(worker, pid, why) => {
                 let slot = self.slot_of(worker);
                 self.events.killing(&format_args!("worker {slot}"), pid, why.text());
                 self.log_in_hand(worker);
                 self.tell_worker(worker, &ToWorker::Confess);
+                if let Some(view) = self.fleet.worker(worker) {
+                    self.tell_mold(view.generation, &ToMold::WorkerTimeout { slot, pid });
+                }
             }
             Action::Kill(worker, pid, why) => self.kill_worker(worker, pid, why),
             Action::Promote(worker, generation) => return self.promote(worker, generation),
             Action::Forget(generation) => {
-                self.configs.remove(&generation);
+                // Of the one that serves they are asked for to the very end: in a stop it may go
+                // before one that was to follow it.
+                if generation != self.fleet.serving() {
+                    self.configs.remove(&generation);
+                }
             }
             Action::Prove => return self.prove(),
             Action::KillProof => self.proof = None,
@@ -471,6 +490,16 @@ impl<'a, A: Announce> Master<'a, A> {
             self.events.killing(&format_args!("worker {slot}"), pid, text);
         }
         self.children.kill_worker(worker, pid);
+    }
+
+    fn drain(&self, worker: WorkerId, manner: Manner) {
+        if let Some(view) = self.fleet.worker(worker)
+            && let State::Draining { pid, .. } = view.state
+            && manner == Manner::Gently
+        {
+            self.events.worker_leaving(view.slot, pid, view.generation);
+        }
+        self.tell_worker(worker, &ToWorker::Drain(manner));
     }
 
     fn slot_of(&self, worker: WorkerId) -> u16 {

@@ -1,4 +1,4 @@
-//! What systemd, or another service manager with its protocol, is told (sd_notify(3)).
+//! What systemd, or another service manager with its protocol, is told: `sd_notify(3)`.
 
 use std::{collections::VecDeque, env, ffi::OsString, time::Duration};
 
@@ -37,7 +37,7 @@ pub(super) struct ServiceManager {
 
 #[derive(Debug)]
 struct Watchdog {
-    /// Half of what the manager allows, as sd_watchdog_enabled(3) advises.
+    /// Half of what the manager allows, as `sd_watchdog_enabled(3)` advises.
     every: Duration,
     next: Moment,
 }

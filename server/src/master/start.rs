@@ -1,6 +1,6 @@
 //! From a configuration to a running master, and from its end to an exit status.
 
-use std::{env, io, mem, ops::ControlFlow, rc::Rc};
+use std::{env, io, mem, ops::ControlFlow, path::Path, rc::Rc};
 
 use rackrs_sys::{
     activation,
@@ -169,7 +169,7 @@ fn start(
         // The limit that there is holds fewer connections; that is no reason not to serve.
         events.error(&error);
     }
-    let [count, pid, names] = PASSED_SOCKETS.map(|name| env::var_os(name));
+    let [count, pid, names] = PASSED_SOCKETS.map(env::var_os);
     let passed = activation::passed(
         invocation.launched_as,
         pid.as_deref(),
@@ -206,13 +206,20 @@ fn go_on(
     notifier: &mut Option<ReadyNotifier>,
 ) -> Result<StopEnding, StartError> {
     let old = Rc::clone(inheritance.config());
-    let resolved = resolved.map(Rc::new);
+    let resolved = resolved.and_then(with_its_logs).map(Rc::new);
     let end = run(async {
         let mut commands =
             Commands::listen(resolved.as_deref().unwrap_or(&old)).map_err(StartError::Prepare)?;
         let take_over::Estate { site, pid_file, pending } = inheritance.enter()?;
         commands.put_back(pending);
-        let pid_file = pid_file.map_or(PidFileStage::None, PidFileStage::Written);
+        let pid_file = match pid_file {
+            Some(Ok(pid_file)) => PidFileStage::Written(pid_file),
+            Some(Err(error)) => {
+                events.error(&error);
+                write_again(&old.pid_file, events)
+            }
+            None => PidFileStage::None,
+        };
         let state_file = old.state_file.clone();
         let announcement = Announcement { config: old, events, pid_file, notifier, state_file };
         let mut master = Master::new(site, invocation, events, announcement, commands);
@@ -224,6 +231,14 @@ fn go_on(
     match end.outcome {
         Outcome::Stopped => Ok(end.ending),
         Outcome::FailedToStart(failure) => Err(StartError::Failed(failure)),
+    }
+}
+
+/// The same name may mean another file now, behind a link that a deploy has switched.
+fn with_its_logs(config: Config) -> Result<Config, Failure> {
+    match reopen_logs(&config) {
+        Ok(()) => Ok(config),
+        Err(error) => Err(Failure { reason: chain(&error), status: error.exit_code() }),
     }
 }
 
@@ -287,6 +302,18 @@ enum PidFileStage {
     Written(PidFile),
     /// It could not be written, or has been taken away.
     None,
+}
+
+/// In place of a pid file that was removed or replaced while this master had it: a deploy that
+/// moves the folder, a cleaner of old files. Another master's is left alone.
+fn write_again(path: &Path, events: &Events) -> PidFileStage {
+    match PidFile::claim(path).and_then(|claim| claim.write(nix::unistd::getpid())) {
+        Ok(pid_file) => PidFileStage::Written(pid_file),
+        Err(error) => {
+            events.error(&error);
+            PidFileStage::None
+        }
+    }
 }
 
 /// Says to the world that all workers serve; dropped at the end, it takes the pid file away.

@@ -6,7 +6,12 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use rackrs_sys::{channel::Channel, inherited, pid_file::PidFile, shared_words::SharedWords};
+use rackrs_sys::{
+    channel::Channel,
+    inherited,
+    pid_file::{PidFile, PidFileError},
+    shared_words::SharedWords,
+};
 
 use super::{
     children::{ChildError, Children, Former, Mold, Worker},
@@ -27,7 +32,8 @@ pub(super) struct Inheritance {
 /// The same, in our hands.
 pub(super) struct Estate {
     pub(super) site: Site,
-    pub(super) pid_file: Option<PidFile>,
+    /// A file that somebody has removed or replaced meanwhile is no reason to end.
+    pub(super) pid_file: Option<Result<PidFile, PidFileError>>,
     /// Signals that the program before did not obey any more.
     pub(super) pending: Vec<Command>,
 }
@@ -92,7 +98,7 @@ impl Inheritance {
             started: UNIX_EPOCH + Duration::from_secs(started_at),
             ending,
         };
-        let pid_file = pid_file.map(take_pid_file).transpose()?;
+        let pid_file = pid_file.as_ref().map(take_pid_file).transpose()?;
         Ok(Estate { site, pid_file, pending: commands })
     }
 }
@@ -102,7 +108,7 @@ fn take_channel(number: RawFd) -> Result<Channel, TakeOverError> {
 }
 
 fn take_mold(children: &mut Children, record: MoldRecord) -> Result<(), TakeOverError> {
-    let MoldRecord { generation, birth, pid, channel, started, former } = record;
+    let MoldRecord { generation, birth, pid, channel, started, former, failure } = record;
     let no_channel = |error: ChildError| part("the channel of a mold", error);
     let channel = match channel {
         Some(number) => Some(
@@ -119,24 +125,23 @@ fn take_mold(children: &mut Children, record: MoldRecord) -> Result<(), TakeOver
         }
         None => None,
     };
-    let mold = Mold { birth, pid, channel, started, failure: None, former };
+    let mold = Mold { birth, pid, channel, started, failure, former };
     children.molds.insert(generation, mold);
     Ok(())
 }
 
 fn take_worker(children: &mut Children, record: WorkerRecord) -> Result<(), TakeOverError> {
-    let WorkerRecord { id, birth, slot, generation, pid, channel, asked, row } = record;
+    let WorkerRecord { id, birth, slot, generation, pid, channel, asked, row, failure } = record;
     let channel = children
         .worker_channel(id, birth, take_channel(channel)?)
         .map_err(|error| part("the channel of a worker", error))?;
-    let worker = Worker { birth, slot, generation, pid, channel, asked, failure: None, row };
+    let worker = Worker { birth, slot, generation, pid, channel, asked, failure, row };
     children.workers.insert(id, worker);
     Ok(())
 }
 
-fn take_pid_file(record: PidFileRecord) -> Result<PidFile, TakeOverError> {
-    PidFile::from_fd(inherited::take(record.fd)?, &record.path)
-        .map_err(|error| part("the pid file", error))
+fn take_pid_file(record: &PidFileRecord) -> Result<Result<PidFile, PidFileError>, TakeOverError> {
+    Ok(PidFile::from_fd(inherited::take(record.fd)?, &record.path))
 }
 
 fn part(

@@ -9,6 +9,42 @@ use super::moment::Moment;
 /// How often the master looks at every worker.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
+/// A look that is so much too late means that this process, or the machine, stood still (Ctrl-Z, a
+/// paused container, a saved virtual machine), and perhaps the workers with it.
+const STANDSTILL: Duration = Duration::from_secs(2);
+
+/// When the workers are looked at, and since when without a gap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gaze {
+    next: Moment,
+    since: Moment,
+}
+
+impl Gaze {
+    /// Begins now; no gap is known of.
+    pub(crate) fn new(now: Moment) -> Self {
+        Self { next: now + INTERVAL, since: Moment::default() }
+    }
+
+    /// When the next look is due.
+    pub(crate) fn next(&self) -> Moment {
+        self.next
+    }
+
+    /// Takes a look if it is due: since when nobody can have been silent unseen. Silence from
+    /// before is not held against a worker, as it may have had no time to speak.
+    pub(crate) fn look(&mut self, now: Moment) -> Option<Moment> {
+        if now < self.next {
+            return None;
+        }
+        if now.since(self.next) > STANDSTILL {
+            self.since = now;
+        }
+        self.next = now + INTERVAL;
+        Some(self.since)
+    }
+}
+
 /// Why a worker counts as making no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stuck {
@@ -45,8 +81,8 @@ pub(crate) enum Worn {
 /// What was seen of one worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// When it began to accept.
-    pub(crate) ready: Moment,
+    /// From when on it is watched: it accepts, and the master looks.
+    pub(crate) watched: Moment,
     pub(crate) io_beat: Moment,
     pub(crate) ruby_beat: Moment,
     /// When its oldest request was begun.
@@ -83,14 +119,14 @@ pub(crate) fn judge(seen: &Seen, bounds: &Bounds, now: Moment) -> Verdict {
         limit.is_some_and(|limit| now.since(since) > limit)
     };
     // A worker that has just become ready has not had the time for a first beat.
-    let io = seen.io_beat.max(seen.ready);
+    let io = seen.io_beat.max(seen.watched);
     if is_over(bounds.silence, io) {
         return Verdict::Stuck(Stuck::Io);
     }
-    if is_over(bounds.silence, seen.ruby_beat.max(seen.ready)) {
+    if is_over(bounds.silence, seen.ruby_beat.max(seen.watched)) {
         return Verdict::Stuck(Stuck::Ruby);
     }
-    if seen.oldest.is_some_and(|oldest| is_over(bounds.request, oldest)) {
+    if seen.oldest.is_some_and(|oldest| is_over(bounds.request, oldest.max(seen.watched))) {
         return Verdict::Stuck(Stuck::Request);
     }
     let above = |value: Option<u64>, limit: Option<u64>| {
@@ -116,7 +152,7 @@ mod tests {
 
     fn bounds() -> Bounds {
         Bounds {
-            silence: Some(Duration::from_secs(60)),
+            silence: Some(Duration::from_mins(1)),
             request: Some(Duration::from_secs(30)),
             requests: Some(100),
             resident_bytes: Some(1000),
@@ -159,10 +195,25 @@ mod tests {
 
     #[test]
     fn a_worker_that_never_beat_is_held_against_its_first_moment() {
-        let seen = Seen { ready: ago(59), ..Seen::default() };
+        let seen = Seen { watched: ago(59), ..Seen::default() };
         assert_eq!(judge(&seen, &bounds(), NOW), Verdict::Fine);
-        let seen = Seen { ready: ago(61), ..Seen::default() };
+        let seen = Seen { watched: ago(61), ..Seen::default() };
         assert_eq!(judge(&seen, &bounds(), NOW), Verdict::Stuck(Stuck::Io));
+    }
+
+    #[test]
+    fn after_a_standstill_everybody_gets_the_time_to_beat_again() {
+        let mut gaze = Gaze::new(ago(601));
+        assert_eq!(gaze.look(ago(601)), None, "not due yet");
+        assert_eq!(gaze.look(ago(600)), Some(Moment::default()));
+        assert_eq!(gaze.look(ago(597)), Some(Moment::default()), "late, as on a busy machine");
+        let watched = gaze.look(NOW).unwrap();
+        assert_eq!(watched, NOW);
+        let beat = ago(597);
+        let seen = Seen { watched, io_beat: beat, ruby_beat: beat, oldest: Some(beat), ..seen() };
+        assert_eq!(judge(&seen, &bounds(), NOW), Verdict::Fine);
+        let later = NOW + Duration::from_secs(61);
+        assert_eq!(judge(&seen, &bounds(), later), Verdict::Stuck(Stuck::Io));
     }
 
     #[test]

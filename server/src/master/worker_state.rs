@@ -166,7 +166,7 @@ impl WorkerState {
     /// reports arrive late, and a late one must never move a worker backwards. `mold_ready` says
     /// whether a fork can be asked for now.
     pub(crate) fn on(&mut self, event: Event, mold_ready: bool, now: Moment) -> Option<Action> {
-        use {Event as E, State as S};
+        use Event as E;
         let step = match event {
             E::MoldReady | E::ForkFailed | E::Forked { .. } | E::ReportedReady | E::Lost => {
                 self.on_birth(event, mold_ready, now)
@@ -175,12 +175,7 @@ impl WorkerState {
             E::DrainRequested(manner) => self.on_drain(manner, now),
             E::KillRequested => self.on_kill(),
             E::Stuck(why) => self.on_stuck(why, now),
-            E::Confessed => match self.state {
-                S::Confessing { pid, wanted, failures, why, .. } => {
-                    Some(killing(pid, wanted, failures, KillReason::Stuck(why)))
-                }
-                _ => None,
-            },
+            E::Confessed => self.on_confession(),
             E::Tick => self.on_tick(mold_ready, now),
         };
         let (next, action) = step?;
@@ -194,7 +189,8 @@ impl WorkerState {
             (S::Waiting { until, failures }, E::MoldReady) if mold_ready && until <= now => {
                 self.forking(failures, now)
             }
-            (S::Forking { failures, .. }, E::Forked { pid }) => {
+            // In `Waiting` it comes late, from a mold that was slow: it is as good as another.
+            (S::Forking { failures, .. } | S::Waiting { failures, .. }, E::Forked { pid }) => {
                 (S::Booting { pid, deadline: now + self.limits.boot, failures }, None)
             }
             (S::Forking { failures, .. }, E::ForkFailed | E::Lost) => {
@@ -266,10 +262,17 @@ impl WorkerState {
         let (pid, wanted, failures) = match self.state {
             State::Ready { pid, .. } => (pid, true, 1),
             State::Draining { pid, .. } => (pid, false, 0),
-            _ => return None,
+            State::Waiting { .. } | State::Forking { .. } | State::Booting { .. } => return None,
+            State::Confessing { .. } | State::Killing { .. } => return None,
+            State::Unwanted { .. } | State::Gone => return None,
         };
         let state = State::Confessing { pid, deadline, wanted, failures, why };
         Some((state, Some(Action::AskForConfession { pid, why })))
+    }
+
+    fn on_confession(&self) -> Option<Step> {
+        let State::Confessing { pid, wanted, failures, why, .. } = self.state else { return None };
+        Some(killing(pid, wanted, failures, KillReason::Stuck(why)))
     }
 
     fn on_tick(&self, mold_ready: bool, now: Moment) -> Option<Step> {
@@ -291,7 +294,9 @@ impl WorkerState {
             S::Confessing { pid, deadline, wanted, failures, why } if deadline <= now => {
                 killing(pid, wanted, failures, KillReason::Stuck(why))
             }
-            _ => return None,
+            S::Waiting { .. } | S::Forking { .. } | S::Booting { .. } => return None,
+            S::Ready { .. } | S::Draining { .. } | S::Confessing { .. } => return None,
+            S::Killing { .. } | S::Unwanted { .. } | S::Gone => return None,
         })
     }
 

@@ -64,10 +64,11 @@ fn every_state_survives_every_event() {
             let mut worker = worker(state);
             let action = worker.on(event, true, NOW);
             let case = format!("{state:?} on {event:?}");
-            match state {
-                State::Gone => assert_eq!((worker.state, action), (State::Gone, None), "{case}"),
-                State::Killing { .. } => assert_eq!(action, None, "{case}"),
-                _ => {}
+            if state == State::Gone {
+                assert_eq!((worker.state, action), (State::Gone, None), "{case}");
+            }
+            if matches!(state, State::Killing { .. }) {
+                assert_eq!(action, None, "{case}");
             }
             if is_on_its_way_out(state) {
                 assert_ne!(action, Some(Action::AskForFork), "{case}");
@@ -170,4 +171,16 @@ fn no_fork_is_asked_for_while_the_mold_is_away() {
     assert_eq!(worker.on(Event::Tick, false, NOW), None);
     assert_eq!(worker.deadline(false), None);
     assert_eq!(worker.on(Event::MoldReady, true, NOW), Some(Action::AskForFork));
+}
+
+#[test]
+fn a_worker_that_is_born_late_is_taken() {
+    let mut worker = WorkerState::new(LIMITS, NOW);
+    worker.on(Event::MoldReady, true, NOW);
+    let late = NOW + LIMITS.boot;
+    worker.on(Event::Tick, false, late);
+    assert_eq!(worker.state, waiting(1, late));
+    worker.on(Event::Forked { pid: 7 }, true, late);
+    let deadline = late + LIMITS.boot;
+    assert_eq!(worker.state, State::Booting { pid: 7, deadline, failures: 1 });
 }

@@ -12,7 +12,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "bind",
         short: Some('b'),
         takes: Takes::Value("URI", Kind::Text),
-        help: "Listen on tcp://HOST:PORT or unix://PATH",
+        help: "Address, TCP or Unix",
         more: "tcp://HOST:PORT?backlog=N; localhost means every loopback address, port 0 any free \
                port. unix://PATH?umask=OCTAL&mode=OCTAL&backlog=N, where a relative PATH starts at \
                --dir and %xx stands for a byte; unix://@NAME is Linux's abstract namespace. \
@@ -31,8 +31,8 @@ pub(super) const FLAGS: &[Flag] = &[
             missing: "also",
             kind: Kind::OneOf(&["also", "only"]),
         },
-        help: "Listen on every socket of the service manager",
-        more: "Those that a --bind names are used in any case, and all of them where there is no \
+        help: "Use every socket that is passed",
+        more: "Passed by a service manager such as systemd, in LISTEN_FDS. Those that a --bind names are used in any case, and all of them where there is no \
                --bind. With only, nothing else is listened on.",
         effect: Effect::Set(|settings, given| {
             given.fill(&mut settings.activated_sockets, |text| match text {
@@ -46,7 +46,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "port",
         short: Some('p'),
         takes: Takes::Value("PORT", Kind::Text),
-        help: "Listen on this TCP port of every address",
+        help: "TCP port, any address",
         more: "The same as --bind tcp://[::]:PORT where the machine has an IPv6 address besides \
                ::1, and as --bind tcp://0.0.0.0:PORT elsewhere, as with Puma 8.",
         repeatable: true,

@@ -71,7 +71,7 @@ pub(super) const NOT_YET: &[Flag] = &[
         takes: Takes::Value("TOKEN", Kind::Text),
         help: "Password of the control server",
         effect: Effect::NotYet(
-            "rackrs's control socket is for its owner alone and needs no password; leave it out",
+            "rackrs has no control server over HTTP yet; leave it out, the control socket needs no password",
         ),
         ..LATER
     },

@@ -34,8 +34,8 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "control-url",
         aliases: &["control"],
         takes: Takes::Value("URL", Kind::Text),
-        help: "Socket that rackrsctl speaks to: unix://PATH",
-        more: "Only its owner and root may use it. Default: the pid file's name with .ctl, such as \
+        help: "Control socket, unix://PATH",
+        more: "rackrsctl speaks to it; only its owner and root may. Default: the pid file's name with .ctl, such as \
                /tmp/web_server.ctl.",
         effect: Effect::Set(|settings, given| {
             match given.text.strip_prefix("unix://") {

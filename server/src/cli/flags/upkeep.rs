@@ -25,8 +25,8 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "warmup",
         takes: Takes::Value("PATH", Kind::Text),
-        help: "GET this path in a new worker before it serves",
-        more: "A worker that answers with 5xx, or not at all, has failed to start; in a restart \
+        help: "GET this path before serving",
+        more: "In every new worker. One that answers with 5xx, or not at all, has failed to start; in a restart \
                the old workers then go on.",
         repeatable: true,
         effect: Effect::Set(|settings, given| {
@@ -72,7 +72,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "max-requests",
         takes: COUNT,
-        help: "Requests of a worker before another takes its place",
+        help: "Requests before a worker is replaced",
         more: "It goes when the other serves and what it holds is answered; one worker at a time. \
                0, the default, for no limit.",
         effect: Effect::Set(|settings, given| {
@@ -93,7 +93,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "worker-max-rss",
         takes: SIZE,
-        help: "Resident memory of a worker before another takes its place",
+        help: "Resident memory before it is replaced",
         more: "Bytes, or with K, M or G behind it. 0, the default, for no limit.",
         effect: Effect::Set(|settings, given| {
             given.fill(&mut settings.upkeep.resident_bytes_max, bytes)
@@ -103,7 +103,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         long: "worker-max-pss",
         takes: SIZE,
-        help: "The same for its share of memory",
+        help: "Its share of memory before that",
         more: "Pages that workers share count in parts, so the sum over all workers is what they \
                use together. Bytes, or with K, M or G behind it. 0, the default, for no limit.",
         effect: Effect::Set(|settings, given| {
@@ -115,7 +115,7 @@ pub(super) const FLAGS: &[Flag] = &[
         long: "fork-worker",
         short: Some('f'),
         takes: Takes::Optional { name: "REQUESTS", missing: "1000", kind: Kind::Text },
-        help: "Fork workers from a warm one after its first REQUESTS",
+        help: "Fork workers from a warm one",
         more: "A worker that has served so many becomes, once, the mold that all others are forked \
                from anew: they then share what it has loaded and compiled. URG does it at any \
                time. 0 for URG alone. Default: 1000 with the flag, else not.",

@@ -3,7 +3,10 @@
 mod lives;
 mod restarts;
 
-use super::*;
+use std::time::Duration;
+
+use super::{event::DRAIN_GRACE, failures::START_FAILURES_MAX, worker_state::KillReason, *};
+use crate::wire::Failure;
 
 const PLAN: Plan = Plan {
     load: Duration::from_mins(5),
@@ -97,7 +100,7 @@ fn an_application_that_does_not_load_ends_the_start_with_its_reason() {
     story.on(Event::Tick);
     let actions = story.mold_exits(1);
     let end = Action::Finish(Outcome::FailedToStart(failure()));
-    assert_eq!(actions, [Action::Forget(1), end]);
+    assert_eq!(actions, [Action::Disown(1), Action::Forget(1), end]);
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn a_worker_that_cannot_start_ends_the_start() {
         let failure = Some(failure());
         last = story.on(Event::WorkerExited { worker: 1, clean: false, failure });
     }
-    assert_eq!(last, [Action::DismissMold(1)]);
+    assert_eq!(last, [Action::Disown(1), Action::DismissMold(1)]);
     let end = Action::Finish(Outcome::FailedToStart(failure()));
     assert_eq!(story.mold_exits(1), [Action::Forget(1), end]);
 }
@@ -176,7 +179,8 @@ fn a_second_stop_kills() {
 fn a_stop_during_boot_leaves_nothing() {
     let mut story = Story::new(2);
     story.on(Event::Tick);
-    assert_eq!(story.on(Event::StopGracefully), [Action::KillMold(1)]);
+    let disowned = [Action::Disown(1), Action::Disown(2)];
+    assert_eq!(story.on(Event::StopGracefully), [&disowned[..], &[Action::KillMold(1)]].concat());
     let actions = story.mold_exits(1);
     assert_eq!(actions, [Action::Forget(1), Action::Finish(Outcome::Stopped)]);
 }
@@ -196,6 +200,22 @@ fn a_recycled_worker_goes_when_its_successor_serves() {
     assert_eq!(story.boots(3), [Action::Drain(1, Manner::Gently)]);
     assert_eq!(story.exits(1, true), []);
     assert_eq!(story.on(Event::Recycle(2)), [Action::AskForFork(4)]);
+}
+
+/// A mold that did not fork in time may fork at last: that worker must not serve unseen.
+#[test]
+fn a_worker_that_is_given_up_before_it_was_born_is_disowned() {
+    for gives_up in [worker_state::Event::ForkFailed, worker_state::Event::Lost] {
+        let mut story = Story::serving(1);
+        story.on(Event::Workers(WorkersChange::More(1)));
+        assert_eq!(story.on(Event::Workers(WorkersChange::Exactly(1))), []);
+        assert_eq!(story.worker(2, gives_up), [Action::Disown(2)]);
+    }
+    let mut story = Story::serving(1);
+    story.on(Event::Workers(WorkersChange::More(1)));
+    story.on(Event::Workers(WorkersChange::Exactly(1)));
+    story.now += PLAN.boot;
+    assert_eq!(story.on(Event::Tick), [Action::Disown(2)]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ const BACKTRACES_MAX: Duration = Duration::from_secs(5);
 impl<A: Announce> Master<'_, A> {
     pub(super) fn on_request(
         &mut self,
-        request: Request,
+        request: &Request,
         client: oneshot::Sender<Reply>,
     ) -> ControlFlow<Outcome> {
         let done = |message: &str| Reply::Done { message: message.to_owned() };
@@ -43,9 +43,9 @@ impl<A: Announce> Master<'_, A> {
             }
             Request::Halt => (done("halting"), Some(Command::Halt)),
             Request::ReloadLogs => (done("log files are open anew"), Some(Command::ReopenLogs)),
-            Request::Workers(change) => return self.change_workers(change, client),
+            Request::Workers(change) => return self.change_workers(*change, client),
             Request::Backtraces { worker } => {
-                self.ask_for_backtraces(worker, Some(client));
+                self.ask_for_backtraces(*worker, Some(client));
                 return ControlFlow::Continue(());
             }
         };
@@ -119,7 +119,9 @@ impl<A: Announce> Master<'_, A> {
                 State::Ready { pid, .. } | State::Draining { pid, .. } => {
                     Some((id, (view.slot, pid)))
                 }
-                _ => None,
+                State::Waiting { .. } | State::Forking { .. } | State::Booting { .. } => None,
+                State::Confessing { .. } | State::Killing { .. } => None,
+                State::Unwanted { .. } | State::Gone => None,
             })
             .collect();
         if let (true, Some(slot)) = (asked.is_empty(), slot) {

@@ -37,7 +37,7 @@ impl<A: Announce> Master<'_, A> {
             Ok((proof, channel)) => {
                 self.proof = Some(proof);
                 let ticket = self.fleet.restart().map_or(0, |restart| restart.ticket);
-                let sender = self.answers.0.clone();
+                let sender = self.verdict_sender.clone();
                 tokio::task::spawn_local(async move {
                     let answer = proof::answer(channel).await;
                     // A master that ends does not listen.
@@ -91,6 +91,8 @@ impl<A: Announce> Master<'_, A> {
         if let Err(error) = command::hold_signals() {
             self.events.error(&error);
         }
+        self.answer_clients().await?;
+        // Last, because whatever else is waited for gives children the time to say something.
         loop {
             while let Ok(report) = self.reports.try_recv() {
                 self.on_report(report)?;
@@ -100,9 +102,8 @@ impl<A: Announce> Master<'_, A> {
                 break;
             }
         }
-        if let Some(control) = &self.control {
-            // Clients that wait for their answer get it first.
-            control.settle().await;
+        for report in self.children.first_words() {
+            self.on_report(report)?;
         }
         let commands: Vec<Command> = self.commands.take_pending();
         let reason = match self.fleet.restart() {
@@ -110,11 +111,28 @@ impl<A: Announce> Master<'_, A> {
             None => "the restart was given up".to_owned(),
         };
         self.commands.put_back(commands);
+        self.serve_clients();
         if let Err(error) = command::release_signals() {
             self.events.error(&error);
         }
         let failure = Failure { reason: format!("cannot restart: {reason}"), status: EX_OSERR };
         self.apply(Event::NotProved(failure))
+    }
+
+    /// Clients that were accepted get their answers first; the next program accepts the others.
+    async fn answer_clients(&mut self) -> ControlFlow<Outcome> {
+        let Some(mut control) = self.control.take() else { return ControlFlow::Continue(()) };
+        control.pause();
+        let mut settled = Box::pin(control.settle());
+        loop {
+            tokio::select! {
+                Some((request, client)) = self.asked.recv() => self.on_request(&request, client)?,
+                () = &mut settled => break,
+            }
+        }
+        drop(settled);
+        self.control = Some(control);
+        ControlFlow::Continue(())
     }
 
     /// Says why it failed.
@@ -197,6 +215,7 @@ impl<A: Announce> Master<'_, A> {
                     .former
                     .as_ref()
                     .map(|former| (former.channel.as_fd().as_raw_fd(), former.row)),
+                failure: mold.failure.clone(),
             })
             .collect()
     }
@@ -213,6 +232,7 @@ impl<A: Announce> Master<'_, A> {
                 channel: worker.channel.as_fd().as_raw_fd(),
                 asked: worker.asked,
                 row: worker.row,
+                failure: worker.failure.clone(),
             })
             .collect()
     }

@@ -48,7 +48,9 @@ impl World {
 
     fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
-            assert!(!self.finished, "{action:?} after the end");
+            // What comes of a mold that ends at once may overtake the giving up of its workers.
+            let is_late = self.finished && !matches!(action, Action::Disown(_));
+            assert!(!is_late, "{action:?} after the end");
             match action {
                 Action::SpawnMold(generation) => {
                     assert_eq!(self.molds.insert(generation, false), None, "two molds");
@@ -80,6 +82,11 @@ impl World {
                 }
                 Action::AnnounceServing => self.unharmed = true,
                 Action::Finish(_) => self.finished = true,
+                // It comes too late, or not at all.
+                Action::Disown(worker) => {
+                    let process = self.processes.remove(&worker).flatten();
+                    assert_eq!(process, None, "it was born, and would serve unseen");
+                }
                 Action::Drain(..) | Action::AskForConfession(..) | Action::Forget(_) => {}
                 Action::RestartBegun(..) | Action::RestartEnded(_) => {}
             }

@@ -23,6 +23,8 @@ mod service_manager;
 mod start;
 mod state_file;
 mod take_over;
+#[cfg(test)]
+mod walk;
 mod watch;
 mod worker_state;
 

@@ -43,6 +43,17 @@ fn ttin_and_ttou_change_the_number_of_workers() {
 }
 
 #[test]
+fn a_changed_number_of_workers_holds_until_the_settings_are_read_again() {
+    let server = server("-w 2");
+    server.signal(SIGTTIN);
+    server.await_workers(3);
+    for (command, count) in [("refork", 3), ("phased-restart", 3), ("restart", 2)] {
+        server.ctl(&format!("{command} --wait")).assert_success();
+        server.await_workers(count);
+    }
+}
+
+#[test]
 fn ttou_lets_a_worker_finish() {
     let server = server("-w 2 -t 2:2");
     let mut held = ["a", "b"].map(|name| (name, request_at_gate(&server, name)));

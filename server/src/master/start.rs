@@ -371,6 +371,8 @@ impl Announcement<'_> {
 
 impl Announce for Announcement<'_> {
     fn serving(&mut self) -> Announced {
+        // The pid file is the last to be written: who waits for it finds everything else.
+        self.write_state_file();
         if let PidFileStage::Claimed(claim) = mem::replace(&mut self.pid_file, PidFileStage::None) {
             match claim.write(nix::unistd::getpid()) {
                 Ok(pid_file) => self.pid_file = PidFileStage::Written(pid_file),
@@ -380,7 +382,6 @@ impl Announce for Announcement<'_> {
                 }
             }
         }
-        self.write_state_file();
         Announced::GoOn
     }
 

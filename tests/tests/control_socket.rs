@@ -235,7 +235,8 @@ fn a_living_one_is_refused_with_its_owner_and_lives_on() {
 
 #[test]
 fn what_is_no_socket_is_refused_and_kept() {
-    let put: [(&str, fn(&Path)); 5] = [
+    type Put = (&'static str, fn(&Path));
+    let put: [Put; 5] = [
         ("a file", |path| fs::write(path, "precious").expect("it can be written")),
         ("a directory", |path| fs::create_dir(path).expect("it can be made")),
         ("a pipe", |path| {

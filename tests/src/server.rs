@@ -191,6 +191,12 @@ impl Server {
         self.tcp.expect("this server was built with tcp()")
     }
 
+    /// Whether this is its TCP address, should it have one.
+    #[must_use]
+    pub fn listens_at(&self, address: SocketAddr) -> bool {
+        self.tcp == Some(address)
+    }
+
     /// A new connection over the Unix socket, or TCP where it has no other.
     #[must_use]
     pub fn connect(&self) -> Connection {

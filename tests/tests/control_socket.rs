@@ -233,12 +233,10 @@ fn a_living_one_is_refused_with_its_owner_and_lives_on() {
     assert!(stranger.accept().is_ok(), "it was asked whether it lives, and does");
 }
 
-/// Puts something in the way.
-type Put = fn(&Path);
-
 #[test]
 fn what_is_no_socket_is_refused_and_kept() {
-    let obstacles: [(&str, Put); 5] = [
+    type Put = (&'static str, fn(&Path));
+    let put: [Put; 5] = [
         ("a file", |path| fs::write(path, "precious").expect("it can be written")),
         ("a directory", |path| fs::create_dir(path).expect("it can be made")),
         ("a pipe", |path| {
@@ -251,7 +249,7 @@ fn what_is_no_socket_is_refused_and_kept() {
         }),
         ("a link to nothing", |path| symlink("nothing", path).expect("it can be made")),
     ];
-    for (what, put) in obstacles {
+    for (what, put) in put {
         for at in ["the control socket", "the socket"] {
             let builder = ServerBuilder::new("hello.ru");
             let path = match at {

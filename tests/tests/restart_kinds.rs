@@ -184,3 +184,24 @@ fn another_number_of_workers_outlives_a_failed_restart_and_not_a_good_one() {
     server.ctl("restart --wait").assert_success();
     eventually("the flags say one worker", || (server.ready_workers().len() == 1).then_some(()));
 }
+
+#[test]
+fn a_daemon_keeps_its_pid_its_pid_file_and_its_control_socket() {
+    use std::os::unix::fs::MetadataExt;
+    let mut server =
+        ServerBuilder::of_source(&release("old", "")).args("-w 2").tcp().daemon().start();
+    let inode = |path| std::fs::symlink_metadata(path).expect("it is there").ino();
+    let files = [server.pid_file().to_owned(), server.socket().to_owned(), server.path("web.ctl")];
+    let (master, before) = (server.master(), files.each_ref().map(inode));
+    let clients = Poller::start(&server);
+    for name in ["new", "newest"] {
+        server.write("config.ru", &release(name, ""));
+        server.ctl("restart --wait").assert_success();
+        clients.eventually_hears(&format!("{name} "));
+        assert_eq!(files.each_ref().map(inode), before);
+        assert_eq!(server.written_pid(), Some(master));
+    }
+    let _all_answered = clients.finish();
+    server.end_by(SIGTERM);
+    assert!(!server.path("web.ctl").exists(), "the control socket was left");
+}

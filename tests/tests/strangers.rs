@@ -4,8 +4,7 @@
 use std::fs;
 
 use nix::sys::signal::{SIGKILL, SIGTERM};
-use procfs::process::{FDTarget, Process};
-use rackrs_tests::{Connection, Server, ServerBuilder, both_racks, eventually, process};
+use rackrs_tests::{Connection, Server, ServerBuilder, both_racks, eventually, held_by, process};
 
 /// Forks in a request, in several ways; tells the new process by its pid.
 const APPLICATION: &str = r"
@@ -72,32 +71,10 @@ impl Drop for Stranger {
     }
 }
 
-/// The inodes of all sockets that a process has open.
-fn sockets_of(pid: i32) -> Vec<u64> {
-    let process = Process::new(pid).expect("the process is there");
-    let descriptors = process.fd().expect("its descriptors can be read");
-    let inode = |target| if let FDTarget::Socket(inode) = target { Some(inode) } else { None };
-    descriptors.filter_map(|descriptor| inode(descriptor.ok()?.target)).collect()
-}
-
-/// The sockets of `server` that a process has open: listening ones, its clients', and channels.
-fn held_of(server: &Server, pid: i32) -> Vec<String> {
-    const SEQPACKET: u16 = 5;
-    let held = sockets_of(pid);
-    let unix = procfs::net::unix().expect("/proc can be read").into_iter().filter(|entry| {
-        entry.socket_type == SEQPACKET || entry.path.as_deref() == Some(server.socket())
-    });
-    let unix = unix.map(|entry| (entry.inode, format!("{:?} {:?}", entry.path, entry.state)));
-    let tcp = procfs::net::tcp().expect("/proc can be read").into_iter();
-    let tcp = tcp.filter(|entry| entry.local_address == server.address());
-    let tcp = tcp.map(|entry| (entry.inode, format!("tcp {:?}", entry.state)));
-    unix.chain(tcp).filter(|(inode, _)| held.contains(inode)).map(|(_, words)| words).collect()
-}
-
 /// The application may know the pid before the new process has run.
 fn assert_holds_nothing(server: &Server, stranger: &Stranger, path: &str) {
     eventually(&format!("what {path} forked holds nothing of ours"), || {
-        held_of(server, stranger.0).is_empty().then_some(())
+        held_by(server, stranger.0).is_empty().then_some(())
     });
 }
 
@@ -113,7 +90,7 @@ both_racks! {
         for connection in &mut idle {
             assert_eq!(connection.get("/").status, 200);
         }
-        assert_ne!(held_of(&server, server.worker()), Vec::<String>::new(), "the worker has them");
+        assert_ne!(held_by(&server, server.worker()), Vec::<String>::new(), "the worker has them");
         for path in ["/fork", "/daemon", "/daemon-by-ruby", "/popen"] {
             for mut connection in [server.connect(), server.connect_tcp()] {
                 let stranger = Stranger::born_by(&mut connection, path);

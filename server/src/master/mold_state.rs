@@ -169,6 +169,10 @@ fn absent(failures: u32, now: Moment) -> State {
 }
 
 #[cfg(test)]
+#[path = "mold_state_walk.rs"]
+pub(super) mod walk;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

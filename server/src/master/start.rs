@@ -18,7 +18,8 @@ use super::{
     handover::TakeOverError,
     listeners::{ListenError, Listeners},
     program::{Invocation, PASSED_SOCKETS},
-    run::{Announce, Announced, LoopEnd, Master, Site},
+    run::{Announce, Announced, LoopEnd, Master},
+    site::Site,
     state_file,
     take_over::{self, Inheritance},
 };

@@ -9,6 +9,9 @@ use std::{
 use clap::{Arg, Command, value_parser};
 use rackrs_tests::storm::{Storm, Weathered, flood};
 
+/// A stop or a rest that takes longer is told.
+const SLOW: Duration = Duration::from_secs(2);
+
 fn command() -> Command {
     let number = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name("N").help(help).value_parser(value_parser!(u64))
@@ -74,7 +77,12 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut sum = Sum::default();
     for seed in (seed..).take(usize::try_from(runs)?) {
         match Storm::of_seed(seed).blow() {
-            Ok(weathered) => sum.add(&weathered),
+            Ok(weathered) => {
+                sum.add(&weathered);
+                if weathered.end > SLOW || weathered.rest.is_some_and(|rest| rest > SLOW) {
+                    writeln!(stdout(), "slow: {}\n  {weathered:?}", Storm::of_seed(seed))?;
+                }
+            }
             Err(error) => {
                 sum.faults += 1;
                 writeln!(stdout(), "FAULT {error:?}")?;

@@ -140,7 +140,7 @@ pub struct MoldStats {
     pub pid: Option<i32>,
     /// What it is doing, one word.
     pub state: String,
-    /// Seconds since it does so.
+    /// Seconds since it was started.
     pub seconds: f64,
 }
 
@@ -154,7 +154,8 @@ pub struct WorkerStats {
     pub generation: u32,
     /// Its process, while there is one.
     pub pid: Option<i32>,
-    /// What it is doing: waiting, forking, booting, ready, draining, killing.
+    /// What it is doing: waiting, forking, booting, ready, draining, stuck (asked where its
+    /// threads are, then killed), killing.
     pub state: String,
     /// Seconds since its fork.
     pub uptime_seconds: f64,

@@ -93,7 +93,7 @@ fn kind(kind: RestartKind) -> &'static str {
 
 fn mold(mold: &MoldStats) -> String {
     let pid = mold.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-    format!("generation {}: {} for {}{pid}", mold.generation, mold.state, time(mold.seconds))
+    format!("generation {}: {}, up {}{pid}", mold.generation, mold.state, time(mold.seconds))
 }
 
 fn restarts(restarts: &Restarts) -> String {

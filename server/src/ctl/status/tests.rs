@@ -68,7 +68,7 @@ rackrs 0.1.0 is serving and restarting, pid 1234
   listening   http://[::]:80
   pid file    /tmp/web_server.pid
   workers     1 ready, 2 wanted
-  mold        generation 4: ready for 3.0 s, pid 1240
+  mold        generation 4: ready, up 3.0 s, pid 1240
   restarts    4 begun, 2 succeeded, 1 failed
   running     restart 4 (phased restart) for 2.1 s: loading; another one is queued
   last        restart 3 (restart) failed after 1.2 s: cannot load config.ru

@@ -14,6 +14,7 @@ mod handover;
 mod listeners;
 mod mold_state;
 mod moment;
+mod predecessor;
 mod program;
 mod proof;
 mod restart_log;

@@ -29,9 +29,6 @@ fn sockets_of(pid: i32) -> Vec<u64> {
     let Ok(descriptors) = Process::new(pid).and_then(|process| process.fd()) else {
         return Vec::new();
     };
-    let inode = |target| match target {
-        FDTarget::Socket(inode) => Some(inode),
-        _ => None,
-    };
+    let inode = |target| if let FDTarget::Socket(inode) = target { Some(inode) } else { None };
     descriptors.filter_map(|descriptor| inode(descriptor.ok()?.target)).collect()
 }

@@ -16,10 +16,10 @@ mod poller;
 pub mod process;
 mod puma;
 mod rack;
-mod rackrsctl;
 mod response;
 mod server;
 mod server_builder;
+pub mod storm;
 pub mod tidy;
 
 pub use binary::{app, binary, release, root};

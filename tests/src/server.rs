@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -22,6 +23,8 @@ pub(crate) struct Started {
     pub(crate) pid_file: PathBuf,
     pub(crate) tcp: bool,
     pub(crate) daemon: bool,
+    /// For standard input and output, in place of nothing and the log.
+    pub(crate) passed: Option<[OwnedFd; 2]>,
 }
 
 /// A running server of a test. Dropping it ends it, prints its log if the test panics, and panics
@@ -46,13 +49,18 @@ impl Server {
     }
 
     pub(crate) fn start(started: Started) -> Self {
-        let Started { folder, mut command, socket, pid_file, tcp, daemon } = started;
+        let Started { folder, mut command, socket, pid_file, tcp, daemon, passed } = started;
         let log =
             File::create(folder.path().join("log")).expect("the test's folder can be written");
         let stderr = log.try_clone().expect("a descriptor can be doubled");
         command.stdin(Stdio::null()).stdout(log).stderr(stderr);
+        if let Some([first, second]) = passed {
+            command.stdin(first).stdout(second);
+        }
         let child =
             command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        // Which holds the sockets that are passed.
+        drop(command);
         let master = child.id().cast_signed();
         let mut server =
             Self { folder, child: Some(child), master, socket, pid_file, tcp: None, ended: false };

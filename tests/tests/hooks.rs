@@ -174,13 +174,17 @@ fn hooks_that_raise_are_logged_and_harmless() {
         "after_stopped",
         "after_worker_exit",
     ];
-    let mut source = String::new();
-    for name in names {
-        source += &format!("Rackrs.{name} {{ raise 'no {name}' }}\n");
-        source += &format!("Rackrs.{name} {{ exit 3 }}\nRackrs.{name} {{ throw :nobody }}\n");
-        source += &format!("Rackrs.{name} {{ $stderr.puts 'yet {name}' }}\n");
-    }
-    source += "run ->(_) { [200, {}, [Process.pid.to_s]] }\n";
+    let blocks = |name| {
+        [
+            format!("Rackrs.{name} {{ raise 'no {name}' }}"),
+            format!("Rackrs.{name} {{ exit 3 }}"),
+            format!("Rackrs.{name} {{ throw :nobody }}"),
+            format!("Rackrs.{name} {{ $stderr.puts 'yet {name}' }}"),
+        ]
+    };
+    let mut lines: Vec<String> = names.into_iter().flat_map(blocks).collect();
+    lines.push("run ->(_) { [200, {}, [Process.pid.to_s]] }\n".to_owned());
+    let source = lines.join("\n");
     let mut server = ServerBuilder::of_source(&source).args("-w 2 -t 1:1").start();
     let worker = server.worker();
     process::send(worker, SIGKILL);
@@ -195,7 +199,7 @@ fn hooks_that_raise_are_logged_and_harmless() {
     }
 }
 
-/// As solid_queue's plugin does: a process beside the site, ended with it, that also looks whether
+/// As `solid_queue`'s plugin does: a process beside the site, ended with it, that also looks whether
 /// its parent is there.
 const WITH_A_HELPER: &str = r##"
 Rackrs.after_booted do

@@ -68,14 +68,14 @@ fn workers_of_a_jitter_do_not_go_together() {
 }
 
 /// Takes memory, as much as the query says, in MiB, and keeps it.
-const GREEDY: &str = r##"
+const GREEDY: &str = r"
 KEPT = []
 run(lambda do |env|
   mib = env['QUERY_STRING'].to_i
   KEPT << ('x' * (mib << 20)) if mib > 0
   [200, {}, [Process.pid.to_s]]
 end)
-"##;
+";
 
 fn grows_too_large(flag: &str, words: &str) {
     let server = ServerBuilder::of_source(GREEDY).args("-w 2").arg(flag).arg("256M").start();

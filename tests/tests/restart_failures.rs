@@ -22,7 +22,7 @@ fn fails(
     mend: impl FnOnce(&Server),
 ) {
     let mut server = builder.start();
-    let (workers, children) = (server.workers(), sorted(process::children(server.master())));
+    let (workers, children) = (server.ready_workers(), sorted(process::children(server.master())));
     let clients = Poller::start(&server);
 
     spoil(&server);
@@ -36,7 +36,7 @@ fn fails(
     assert_eq!((&last["outcome"], &last["ticket"]), (&"failed".into(), &1.into()), "{stats}");
     assert!(last["reason"].as_str().is_some_and(|reason| reason.contains(words)), "{stats}");
     assert_eq!((&restarts["failed"], &restarts["running"]), (&1.into(), &().into()), "{stats}");
-    assert_eq!((&stats["generation"], server.workers()), (&1.into(), workers), "{stats}");
+    assert_eq!((&stats["generation"], server.ready_workers()), (&1.into(), workers), "{stats}");
     eventually("only the old processes are left", || {
         (sorted(process::children(server.master())) == children).then_some(())
     });
@@ -128,6 +128,36 @@ fn new_code_whose_worker_dies_as_it_boots() {
 }
 
 #[test]
+fn new_code_whose_worker_hangs_as_it_boots() {
+    let hook = "Rackrs.before_worker_boot { sleep }";
+    next_release_fails(old().args("--worker-boot-timeout 1"), hook, "worker 0");
+}
+
+#[test]
+fn new_code_whose_warm_up_hangs() {
+    let up = "use(Class.new { def initialize(app) = @app = app\n\
+              def call(env) = env['PATH_INFO'] == '/up' ? sleep : @app.call(env) })";
+    next_release_fails(old().args("--warmup /up --warmup-timeout 1"), up, "/up");
+}
+
+#[test]
+fn new_code_that_is_no_ruby() {
+    next_release_fails(old(), "def (", "not valid Ruby");
+}
+
+#[test]
+fn new_code_that_crashes() {
+    next_release_fails(old(), "Process.kill(:SEGV, Process.pid)\nsleep", "SIG");
+}
+
+#[test]
+fn new_code_that_closes_what_is_not_its_own() {
+    let close = "Dir.children('/proc/self/fd').map(&:to_i).select { |fd| fd > 2 }\n\
+                 .each { |fd| IO.for_fd(fd).close rescue nil }";
+    next_release_fails(old().args("--load-timeout 3"), close, "cannot load");
+}
+
+#[test]
 fn new_code_of_which_only_the_second_worker_dies() {
     let hook = "Rackrs.before_worker_boot { |index| exit!(7) if index == 1 }";
     let broken = release("new", hook);
@@ -140,7 +170,7 @@ fn new_code_of_which_only_the_second_worker_dies() {
     // The first slot had the new code already; nobody of it is left.
     clients.eventually_hears("old ");
     assert_eq!(server.stats()["generation"], 1);
-    assert_eq!(server.workers().len(), 2);
+    assert_eq!(server.ready_workers().len(), 2);
     let _whatever_the_first_slot_had = clients.finish();
 }
 

@@ -7,7 +7,7 @@ use std::{
     os::unix::net::UnixStream,
 };
 
-use nix::sys::signal::SIGUSR2;
+use nix::sys::signal::{SIGTERM, SIGURG, SIGUSR2};
 use rackrs_tests::{Server, ServerBuilder, eventually, process};
 
 /// Restarts by USR2 and waits for the success of this restart.
@@ -82,4 +82,29 @@ fn clients_of_the_control_socket_are_answered_throughout_a_restart() {
             server.log().contains(&success).then_some(())
         });
     }
+}
+
+/// A refork holds up the end of the generation that was to come: the one that serves goes first.
+#[test]
+fn a_stop_in_which_the_new_generation_outlives_the_old_ends_in_peace() {
+    let mut server = ServerBuilder::new("hello.ru").start();
+    let mut busy = server.connect();
+    busy.send("GET /gate/held HTTP/1.1\r\nHost: a\r\n\r\n");
+    server.await_gate("held");
+    server.signal(SIGURG);
+    eventually("the successor serves", || {
+        (server.log().matches(") booted in").count() == 2).then_some(())
+    });
+    server.signal(SIGTERM);
+    eventually("only the worker that was to be the mold is left", || {
+        (process::children(server.master()).len() == 1).then_some(())
+    });
+    let answer = status(&server);
+    assert!(answer.contains("\"stopping\""), "{answer:?}");
+    server.open_gate("held");
+    assert_eq!(busy.receive().expect(200).text(), "through held");
+    server.await_end();
+    server.assert_nobody_left();
+    let log = server.log();
+    assert!(log.contains("Goodbye") && !log.contains("panicked"), "{log}");
 }

@@ -20,12 +20,12 @@ both_racks! {
     fn a_phased_restart_brings_new_code(rack) {
         let builder = ServerBuilder::of_source(&release("old", "")).rack(&rack);
         let mut server = builder.args("-w 2").start();
-        let (clients, before) = (Poller::start(&server), server.workers());
+        let (clients, before) = (Poller::start(&server), server.ready_workers());
         server.write("config.ru", &release("new", ""));
         server.signal(SIGUSR1);
         let stats = succeeds(&server, 1, "phased restart");
         assert_eq!(stats["generation"], 2);
-        assert!(server.workers().iter().all(|worker| !before.contains(worker)));
+        assert!(server.ready_workers().iter().all(|worker| !before.contains(worker)));
         clients.eventually_hears("new ");
         let _all_answered = clients.finish();
         server.end_by(SIGTERM);
@@ -34,11 +34,11 @@ both_racks! {
     fn a_refork_makes_a_worker_the_mold(rack) {
         let builder = ServerBuilder::of_source(&release("old", "")).rack(&rack);
         let mut server = builder.args("-w 3").start();
-        let (clients, before) = (Poller::start(&server), server.workers());
+        let (clients, before) = (Poller::start(&server), server.ready_workers());
         let mold = server.mold(&before);
         server.signal(SIGURG);
         let stats = succeeds(&server, 1, "refork");
-        let after = server.workers();
+        let after = server.ready_workers();
         assert_eq!(after.len(), 3);
         assert!(after.iter().all(|worker| !before.contains(worker)), "{before:?} {after:?}");
         let molds = stats["molds"].as_array().expect("a list of molds");
@@ -50,7 +50,7 @@ both_racks! {
         // The mold that was a worker makes workers like any other.
         process::send(after[0], nix::sys::signal::SIGKILL);
         eventually("the killed worker has a successor", || {
-            let now = server.workers();
+            let now = server.ready_workers();
             (now.len() == 3 && !now.contains(&after[0])).then_some(())
         });
         server.end_by(SIGTERM);
@@ -146,25 +146,25 @@ fn a_restart_during_the_boot_follows_it() {
 fn who_waits_for_a_restart_is_told_its_end() {
     let server = cluster("-w 2");
     server.write("config.ru", &release("new", ""));
-    let told = server.rackrsctl("restart --wait");
+    let told = server.ctl("restart --wait");
     told.assert_success();
     assert_eq!(told.text().lines().count(), 1, "{told}");
     assert!(told.out.starts_with("restart 1 succeeded in "), "{told}");
     assert!(server.get("/").text().starts_with("new "));
 
     server.write("config.ru", &release("broken", "raise 'too bad'"));
-    let told = server.rackrsctl("restart --wait");
+    let told = server.ctl("restart --wait");
     assert_eq!((told.code(), told.text().lines().count()), (1, 1), "{told}");
     told.assert_says("restart 2 failed after ");
     told.assert_says("too bad");
     told.assert_says("the old code goes on");
     assert!(server.get("/").text().starts_with("new "));
 
-    let told = server.rackrsctl("phased-restart --wait");
+    let told = server.ctl("phased-restart --wait");
     assert_eq!(told.code(), 1, "{told}");
     server.write("config.ru", &release("newest", ""));
     for command in ["phased-restart", "refork", "restart"] {
-        server.rackrsctl(&format!("{command} --wait")).assert_success();
+        server.ctl(&format!("{command} --wait")).assert_success();
     }
     assert!(server.get("/").text().starts_with("newest "));
 }
@@ -172,15 +172,36 @@ fn who_waits_for_a_restart_is_told_its_end() {
 #[test]
 fn another_number_of_workers_outlives_a_failed_restart_and_not_a_good_one() {
     let server = cluster("-w 1");
-    server.rackrsctl("workers +2").assert_success();
-    let three = || (server.workers().len() == 3).then_some(());
+    server.ctl("workers +2").assert_success();
+    let three = || (server.ready_workers().len() == 3).then_some(());
     eventually("there are three workers", three);
     server.write("config.ru", &release("broken", "raise 'too bad'"));
-    assert_eq!(server.rackrsctl("restart --wait").code(), 1);
+    assert_eq!(server.ctl("restart --wait").code(), 1);
     three().expect("the failed restart changed nothing");
     server.write("config.ru", &release("new", ""));
-    server.rackrsctl("phased-restart --wait").assert_success();
+    server.ctl("phased-restart --wait").assert_success();
     three().expect("a phased restart keeps the number");
-    server.rackrsctl("restart --wait").assert_success();
-    eventually("the flags say one worker", || (server.workers().len() == 1).then_some(()));
+    server.ctl("restart --wait").assert_success();
+    eventually("the flags say one worker", || (server.ready_workers().len() == 1).then_some(()));
+}
+
+#[test]
+fn a_daemon_keeps_its_pid_its_pid_file_and_its_control_socket() {
+    use std::os::unix::fs::MetadataExt;
+    let mut server =
+        ServerBuilder::of_source(&release("old", "")).args("-w 2").tcp().daemon().start();
+    let inode = |path| std::fs::symlink_metadata(path).expect("it is there").ino();
+    let files = [server.pid_file().to_owned(), server.socket().to_owned(), server.path("web.ctl")];
+    let (master, before) = (server.master(), files.each_ref().map(inode));
+    let clients = Poller::start(&server);
+    for name in ["new", "newest"] {
+        server.write("config.ru", &release(name, ""));
+        server.ctl("restart --wait").assert_success();
+        clients.eventually_hears(&format!("{name} "));
+        assert_eq!(files.each_ref().map(inode), before);
+        assert_eq!(server.written_pid(), Some(master));
+    }
+    let _all_answered = clients.finish();
+    server.end_by(SIGTERM);
+    assert!(!server.path("web.ctl").exists(), "the control socket was left");
 }

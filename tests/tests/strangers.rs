@@ -7,7 +7,7 @@ use nix::sys::signal::{SIGKILL, SIGTERM};
 use rackrs_tests::{Connection, Server, ServerBuilder, both_racks, eventually, held_by, process};
 
 /// Forks in a request, in several ways; tells the new process by its pid.
-const APPLICATION: &str = r#"
+const APPLICATION: &str = r"
 TEXT = { 'content-type' => 'text/plain' }.freeze
 
 def daemonised
@@ -52,7 +52,7 @@ run(lambda do |env|
     end
   [200, TEXT.dup, [body]]
 end)
-"#;
+";
 
 /// A process to be killed at the end, whatever happens.
 struct Stranger(i32);

@@ -1,4 +1,13 @@
 //! The processes and channels behind the fleet's molds and workers.
+//!
+//! - [`process`]: what is known of one, and what can be heard of it
+//! - [`tell`]: telling them what to do, and ending them
+
+mod process;
+mod tell;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,13 +16,7 @@ use std::{
     rc::Rc,
 };
 
-use nix::{sys::signal::Signal, unistd::Pid};
-use rackrs_sys::{
-    channel::{Channel, ChannelError, SendError},
-    process::{Exit, PidFd},
-    spawn::{Spawn, SpawnError},
-};
-use serde::Serialize;
+use rackrs_sys::{channel::Channel, process::Exit, spawn::Spawn};
 use tokio::sync::mpsc;
 
 use super::{
@@ -21,105 +24,18 @@ use super::{
     moment::Moment,
     rows::Rows,
 };
-use crate::{
-    http::Manner,
-    wire::{
-        self, AsyncChannel, Delivery, Failure, FromMold, FromWorker, Orders, ToMold, ToWorker,
-        WireError,
-    },
-};
+use crate::wire::{self, AsyncChannel, Delivery, Failure, Orders, ToMold, ToWorker};
+
+pub(crate) use process::ChildError;
+use process::Stranger;
+pub(super) use process::{Ended, Former, Mold, Report, Worker};
+use tell::kill;
 
 /// Reports that may wait for the master's loop before their readers are held up.
 const REPORTS_MAX: usize = 256;
 
 /// Ended children kept in mind until a worker claims to have been one of them.
 const STRANGERS_MAX: usize = 64;
-
-/// Something a child said, or that its channel closed.
-#[derive(Debug)]
-pub(super) enum Report {
-    /// From the mold of this generation with this birth number.
-    Mold(GenerationId, u64, Option<FromMold>),
-    /// From this worker's process with this birth number.
-    Worker(WorkerId, u64, Option<FromWorker>),
-}
-
-/// A child process could not be made or reached.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ChildError {
-    /// No channel to give to it.
-    #[error("cannot make a channel for a child process")]
-    Channel(#[source] ChannelError),
-    /// The mold could not be started.
-    #[error("cannot start the process that loads the application")]
-    Spawn(#[source] SpawnError),
-    /// The new program could not be started to show that it can take over.
-    #[error("cannot start the new program")]
-    Proof(#[source] SpawnError),
-    /// It cannot be signalled.
-    #[error("cannot take hold of a child process")]
-    Hold(#[source] nix::errno::Errno),
-    /// It does not hear.
-    #[error("cannot reach a child process")]
-    Wire(#[source] WireError),
-    /// It has gone, or has not been started.
-    #[error("cannot reach a child process: it is not there")]
-    Gone,
-    /// Every row of the scoreboard is taken.
-    #[error("cannot make a worker: too many are still on their way out; wait for them")]
-    NoRow,
-}
-
-/// A mold's process.
-#[derive(Debug)]
-pub(super) struct Mold {
-    pub(super) birth: u64,
-    pub(super) pid: i32,
-    /// `None` once it has been dismissed.
-    pub(super) channel: Option<Rc<AsyncChannel>>,
-    pub(super) started: Moment,
-    pub(super) failure: Option<Failure>,
-    /// What it was before a refork made it a mold.
-    pub(super) former: Option<Former>,
-}
-
-/// A worker that has become, or will become, a mold.
-#[derive(Debug)]
-pub(super) struct Former {
-    /// Closed, it would take the master for gone.
-    pub(super) channel: Rc<AsyncChannel>,
-    pub(super) row: usize,
-}
-
-/// A worker's process.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) birth: u64,
-    pub(super) slot: u16,
-    pub(super) generation: GenerationId,
-    /// Known once it has spoken.
-    pub(super) pid: Option<i32>,
-    pub(super) channel: Rc<AsyncChannel>,
-    pub(super) asked: Moment,
-    pub(super) failure: Option<Failure>,
-    pub(super) row: usize,
-}
-
-/// A child that ended and was nobody's.
-#[derive(Debug)]
-struct Stranger {
-    pid: i32,
-    exit: Exit,
-    /// When it was reaped: from then on the pid can be another's.
-    ended: Moment,
-}
-
-/// Whose process ended.
-#[derive(Debug)]
-pub(super) enum Ended {
-    Mold { generation: GenerationId, pid: i32, exit: Exit, failure: Option<Failure> },
-    Worker { id: WorkerId, worker: Worker, pid: i32, exit: Exit },
-}
 
 /// The book of child processes.
 #[derive(Debug)]
@@ -166,10 +82,10 @@ impl Children {
             .map_err(ChildError::Spawn)?;
         drop(theirs);
         let birth = self.next_birth();
-        let channel = self.mold_channel(generation, birth, ours)?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            std::iter::once(self.rows.board().as_fd()).chain(listeners.iter().copied()).collect();
-        channel.send(&ToMold::Boot(Box::new(orders)), &descriptors).map_err(ChildError::Wire)?;
+        let channel = self.instruct(birth, orders, ours, listeners).inspect_err(|_| {
+            // It waits for its orders in vain.
+            kill(pid.as_raw());
+        })?;
         let mold = Mold {
             birth,
             pid: pid.as_raw(),
@@ -180,6 +96,21 @@ impl Children {
         };
         self.molds.insert(generation, mold);
         Ok(())
+    }
+
+    /// Gives a mold that was started its first message.
+    fn instruct(
+        &self,
+        birth: u64,
+        orders: Orders,
+        channel: Channel,
+        listeners: &[BorrowedFd<'_>],
+    ) -> Result<Rc<AsyncChannel>, ChildError> {
+        let channel = self.mold_channel(orders.generation, birth, channel)?;
+        let descriptors: Vec<BorrowedFd<'_>> =
+            std::iter::once(self.rows.board().as_fd()).chain(listeners.iter().copied()).collect();
+        channel.send(&ToMold::Boot(Box::new(orders)), &descriptors).map_err(ChildError::Wire)?;
+        Ok(channel)
     }
 
     /// Asks the mold of a worker for its process.
@@ -242,67 +173,6 @@ impl Children {
         sent.map_err(ChildError::Wire)
     }
 
-    /// Tells a mold; one that is not there, or has been dismissed, needs nothing.
-    pub(super) fn tell_mold(
-        &self,
-        generation: GenerationId,
-        message: &ToMold,
-    ) -> Result<(), ChildError> {
-        match self.molds.get(&generation).and_then(|mold| mold.channel.as_ref()) {
-            Some(channel) => tell(channel, message).map_err(ChildError::Wire),
-            None => Ok(()),
-        }
-    }
-
-    /// Tells a worker; one that is not there needs nothing.
-    pub(super) fn tell_worker(&self, id: WorkerId, message: &ToWorker) -> Result<(), ChildError> {
-        match self.workers.get(&id) {
-            Some(worker) => tell(&worker.channel, message).map_err(ChildError::Wire),
-            None => Ok(()),
-        }
-    }
-
-    /// Tells all molds and workers; gives what went wrong.
-    pub(super) fn tell_all(
-        &self,
-        to_mold: &impl Serialize,
-        to_worker: &impl Serialize,
-    ) -> Vec<WireError> {
-        let molds = self.molds.values().filter_map(|mold| mold.channel.as_ref());
-        let told_molds = molds.filter_map(|channel| tell(channel, to_mold).err());
-        let workers = self.workers.values().filter(|worker| worker.pid.is_some());
-        let told = workers.filter_map(|worker| tell(&worker.channel, to_worker).err());
-        told_molds.chain(told).collect()
-    }
-
-    /// Closes the mold's channel after a last word: it leaves when it sees that.
-    pub(super) fn dismiss_mold(&mut self, generation: GenerationId, restarted: bool) {
-        let Some(mold) = self.molds.get_mut(&generation) else { return };
-        if let Some(channel) = mold.channel.take() {
-            // A mold that does not hear sees the closing.
-            let _ = channel.send(&ToMold::Leave { restarted }, &[]);
-            channel.shut_down();
-        }
-        if let Some(former) = &mold.former {
-            // One that still serves finishes that first; one that does not hear is killed later.
-            let _ = former.channel.send(&ToWorker::Drain(Manner::Promptly), &[]);
-        }
-    }
-
-    /// Sends SIGKILL to the mold; it is our child and not reaped yet, so the pid is its own.
-    pub(super) fn kill_mold(&self, generation: GenerationId) {
-        if let Some(mold) = self.molds.get(&generation) {
-            kill(mold.pid);
-        }
-    }
-
-    /// Sends SIGKILL to the worker if it still is `pid`.
-    pub(super) fn kill_worker(&self, id: WorkerId, pid: i32) {
-        if self.workers.get(&id).is_some_and(|worker| worker.pid == Some(pid)) {
-            kill(pid);
-        }
-    }
-
     /// Whether a report with this birth number is from the present mold of `generation`.
     pub(super) fn is_mold(&self, generation: GenerationId, birth: u64) -> bool {
         self.molds.get(&generation).is_some_and(|mold| mold.birth == birth)
@@ -347,6 +217,17 @@ impl Children {
         let Some((id, worker)) = self.worker_of(pid) else { return Vec::new() };
         let words = worker.channel.rest();
         words.into_iter().map(|word| Report::Worker(id, worker.birth, Some(word))).collect()
+    }
+
+    /// What workers that nobody knows the pid of have said and nobody has read: one of them may have
+    /// been reaped already, and only this program remembers the stranger that it was.
+    pub(super) fn first_words(&self) -> Vec<Report> {
+        let unknown = self.workers.iter().filter(|(_, worker)| worker.pid.is_none());
+        let said = unknown.flat_map(|(id, worker)| {
+            let words = worker.channel.rest().into_iter();
+            words.map(|word| Report::Worker(*id, worker.birth, Some(word)))
+        });
+        said.collect()
     }
 
     /// Looks up and forgets the child that ended; `None` for one that is no child of the fleet's
@@ -432,17 +313,4 @@ impl Children {
         });
         Ok(channel)
     }
-}
-
-/// Tells a child that may have closed its end already: it is leaving, of which SIGCHLD tells.
-fn tell(channel: &AsyncChannel, message: &impl Serialize) -> Result<(), WireError> {
-    match channel.send(message, &[]) {
-        Err(WireError::Send(SendError::Closed)) => Ok(()),
-        result => result,
-    }
-}
-
-fn kill(pid: i32) {
-    // A child that has gone meanwhile is what was wanted.
-    let _ = PidFd::open(Pid::from_raw(pid)).and_then(|pidfd| pidfd.send(Signal::SIGKILL));
 }

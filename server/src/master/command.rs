@@ -2,6 +2,9 @@
 //!
 //! Each personality has one table: [`PUMA`] and [`UNICORN`].
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     env,
@@ -190,22 +193,6 @@ impl Commands {
         for (source, command) in &mut self.sources {
             if let Poll::Ready(Some(())) = source.poll_recv(context) {
                 self.pending.push_back(*command);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// spec: Puma's launcher.rb and cluster.rb, Unicorn's SIGNALS.
-    #[test]
-    fn no_signal_has_two_meanings() {
-        for table in [PUMA, UNICORN] {
-            for (place, (number, _)) in table.iter().enumerate() {
-                let again = table[place + 1..].iter().any(|(other, _)| other == number);
-                assert!(!again, "signal {number}");
             }
         }
     }

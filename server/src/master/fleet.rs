@@ -197,6 +197,7 @@ impl Fleet {
             Event::StopNow => {
                 self.stop(Outcome::Stopped, now, actions);
                 self.tell_workers(worker_state::Event::KillRequested, now, actions);
+                self.tell_molds(mold_state::Event::StopNowRequested, now, actions);
             }
             Event::Tick => {
                 self.tick_restart(now, actions);

@@ -26,7 +26,10 @@ use super::{
     moment::Moment,
     restart_log::RestartLog,
 };
-use crate::config::{Bind, Config};
+use crate::{
+    config::{Bind, Config},
+    wire::Failure,
+};
 
 /// The variable that names the record's descriptor, and the pid it is meant for.
 pub(super) const VARIABLE: &str = "RACKRS_HANDOVER";
@@ -72,6 +75,9 @@ pub(super) struct MoldRecord {
     pub(super) started: Moment,
     /// Channel and row from its time as a worker.
     pub(super) former: Option<(RawFd, usize)>,
+    /// What it said before its end, which has not come yet.
+    #[serde(default)]
+    pub(super) failure: Option<Failure>,
 }
 
 /// A worker's process.
@@ -85,6 +91,9 @@ pub(super) struct WorkerRecord {
     pub(super) channel: RawFd,
     pub(super) asked: Moment,
     pub(super) row: usize,
+    /// What it said before its end, which has not come yet.
+    #[serde(default)]
+    pub(super) failure: Option<Failure>,
 }
 
 /// A listening socket of the site.

@@ -32,8 +32,10 @@ pub(crate) enum Event {
     Loaded,
     /// Its process ended.
     Exited,
-    /// The master stops.
+    /// The master stops, or a newer mold is there.
     StopRequested,
+    /// The master stops now.
+    StopNowRequested,
     /// Time has passed.
     Tick,
 }
@@ -102,6 +104,9 @@ impl MoldState {
     /// Applies `event` and says what must be done; a late event changes nothing.
     pub(crate) fn on(&mut self, event: Event, now: Moment) -> Option<Action> {
         use {Event as E, State as S};
+        if event == E::StopNowRequested {
+            return self.hurry(now);
+        }
         let leaving = (S::Leaving { deadline: now + self.limits.leave }, Some(Action::Dismiss));
         let (next, action) = match (self.state, event) {
             (S::Absent { until, failures }, E::Tick) if until <= now => {
@@ -143,6 +148,16 @@ impl MoldState {
         self.state = next;
         action
     }
+
+    /// Also in a hurry there is the time for `at_exit` blocks, but not for what a worker holds
+    /// that was to be the mold.
+    fn hurry(&mut self, now: Moment) -> Option<Action> {
+        let action = self.on(Event::StopRequested, now);
+        if let State::Leaving { deadline } = &mut self.state {
+            *deadline = (*deadline).min(now + self.limits.leave);
+        }
+        action
+    }
 }
 
 fn absent(failures: u32, now: Moment) -> State {
@@ -154,10 +169,17 @@ fn absent(failures: u32, now: Moment) -> State {
 }
 
 #[cfg(test)]
+#[path = "mold_state_walk.rs"]
+pub(super) mod walk;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits { boot: Duration::from_mins(1), leave: Duration::from_secs(5) };
+
+    const EVERY_EVENT: [Event; 5] =
+        [Event::Loaded, Event::Exited, Event::StopRequested, Event::StopNowRequested, Event::Tick];
 
     fn every_state(now: Moment) -> [State; 7] {
         [
@@ -175,7 +197,7 @@ mod tests {
     fn every_state_survives_every_event() {
         let now = Moment::now();
         for state in every_state(now) {
-            for event in [Event::Loaded, Event::Exited, Event::StopRequested, Event::Tick] {
+            for event in EVERY_EVENT {
                 let mut mold = MoldState { state, limits: LIMITS };
                 let action = mold.on(event, now);
                 let case = format!("{state:?} on {event:?}");
@@ -199,6 +221,17 @@ mod tests {
             mold.on(Event::Exited, now);
             assert_eq!(mold.state, State::Gone, "from {state:?}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_was_to_be_the_mold_does_not_hold_up_a_stop_at_once() {
+        let now = Moment::now();
+        let state = State::Promoting { deadline: now + Duration::from_mins(5) };
+        let mut mold = MoldState { state, limits: LIMITS };
+        assert_eq!(mold.on(Event::StopRequested, now), Some(Action::Dismiss));
+        assert_eq!(mold.on(Event::Tick, now + LIMITS.leave), None);
+        assert_eq!(mold.on(Event::StopNowRequested, now), None);
+        assert_eq!(mold.on(Event::Tick, now + LIMITS.leave), Some(Action::Kill));
     }
 
     #[test]

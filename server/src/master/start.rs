@@ -19,7 +19,8 @@ use super::{
     listeners::{ListenError, Listeners},
     predecessor,
     program::{Invocation, PASSED_SOCKETS},
-    run::{Announce, Announced, LoopEnd, Master, Site},
+    run::{Announce, Announced, LoopEnd, Master},
+    site::Site,
     state_file,
     take_over::{self, Inheritance},
 };
@@ -171,8 +172,13 @@ fn start(
         events.error(&error);
     }
     let [count, pid, names] = PASSED_SOCKETS.map(env::var_os);
-    let passed = activation::passed(pid.as_deref(), count.as_deref(), names.as_deref())
-        .map_err(ListenError::from)?;
+    let passed = activation::passed(
+        invocation.launched_as,
+        pid.as_deref(),
+        count.as_deref(),
+        names.as_deref(),
+    )
+    .map_err(ListenError::from)?;
     let mut listeners = Listeners::activated(config, passed)?;
     predecessor::open_after(&claim, &mut listeners, config, events)?;
     for (address, is_passed) in listeners.addresses() {
@@ -367,6 +373,8 @@ impl Announcement<'_> {
 
 impl Announce for Announcement<'_> {
     fn serving(&mut self) -> Announced {
+        // The pid file is the last to be written: who waits for it finds everything else.
+        self.write_state_file();
         if let PidFileStage::Claimed(claim) = mem::replace(&mut self.pid_file, PidFileStage::None) {
             match claim.write(nix::unistd::getpid()) {
                 Ok(pid_file) => self.pid_file = PidFileStage::Written(pid_file),
@@ -376,7 +384,10 @@ impl Announce for Announcement<'_> {
                 }
             }
         }
-        self.write_state_file();
+        Announced::GoOn
+    }
+
+    fn told_manager(&mut self) {
         if let Some(notifier) = self.notifier.take() {
             leave_terminal(&self.config);
             // A launcher that was killed meanwhile waits for nothing.
@@ -384,7 +395,6 @@ impl Announce for Announcement<'_> {
         } else {
             self.events.serving();
         }
-        Announced::GoOn
     }
 
     fn restarted(&mut self, config: &Config) {
@@ -438,6 +448,8 @@ impl Announce for Check<'_> {
         *self.loaded = true;
         Announced::Stop
     }
+
+    fn told_manager(&mut self) {}
 
     fn restarted(&mut self, _config: &Config) {}
 

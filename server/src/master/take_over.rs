@@ -19,7 +19,7 @@ use super::{
     handover::{MoldRecord, PidFileRecord, Record, TakeOverError, WorkerRecord},
     listeners::Listeners,
     rows::Rows,
-    run::Site,
+    site::Site,
 };
 use crate::{config::Config, control::ControlServer};
 
@@ -77,10 +77,10 @@ impl Inheritance {
         let (mut children, reports) = Children::new(rows);
         children.births = births;
         for mold in molds {
-            take_mold(&mut children, &mold)?;
+            take_mold(&mut children, mold)?;
         }
         for worker in workers {
-            take_worker(&mut children, &worker)?;
+            take_worker(&mut children, worker)?;
         }
         let site = Site {
             fleet,
@@ -107,8 +107,8 @@ fn take_channel(number: RawFd) -> Result<Channel, TakeOverError> {
     Ok(Channel::from_fd(inherited::take(number)?))
 }
 
-fn take_mold(children: &mut Children, record: &MoldRecord) -> Result<(), TakeOverError> {
-    let MoldRecord { generation, birth, pid, channel, started, former } = *record;
+fn take_mold(children: &mut Children, record: MoldRecord) -> Result<(), TakeOverError> {
+    let MoldRecord { generation, birth, pid, channel, started, former, failure } = record;
     let no_channel = |error: ChildError| part("the channel of a mold", error);
     let channel = match channel {
         Some(number) => Some(
@@ -125,17 +125,17 @@ fn take_mold(children: &mut Children, record: &MoldRecord) -> Result<(), TakeOve
         }
         None => None,
     };
-    let mold = Mold { birth, pid, channel, started, failure: None, former };
+    let mold = Mold { birth, pid, channel, started, failure, former };
     children.molds.insert(generation, mold);
     Ok(())
 }
 
-fn take_worker(children: &mut Children, record: &WorkerRecord) -> Result<(), TakeOverError> {
-    let WorkerRecord { id, birth, slot, generation, pid, channel, asked, row } = *record;
+fn take_worker(children: &mut Children, record: WorkerRecord) -> Result<(), TakeOverError> {
+    let WorkerRecord { id, birth, slot, generation, pid, channel, asked, row, failure } = record;
     let channel = children
         .worker_channel(id, birth, take_channel(channel)?)
         .map_err(|error| part("the channel of a worker", error))?;
-    let worker = Worker { birth, slot, generation, pid, channel, asked, failure: None, row };
+    let worker = Worker { birth, slot, generation, pid, channel, asked, failure, row };
     children.workers.insert(id, worker);
     Ok(())
 }

@@ -330,3 +330,7 @@ fn waiting(failures: u32, now: Moment) -> State {
 #[cfg(test)]
 #[path = "worker_state_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "worker_state_walk.rs"]
+pub(super) mod walk;

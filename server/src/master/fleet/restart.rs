@@ -297,8 +297,8 @@ impl Fleet {
             self.see_off(successor, Manner::Promptly, now, actions);
         }
         if let Some(worker) = self.slots[place].current {
-            self.start_successor(place, self.serving, now);
             self.step(Step::Replacing { worker });
+            self.check_replacement(worker, now, actions);
         }
     }
 
@@ -309,6 +309,15 @@ impl Fleet {
             let reason = "cannot refork: the worker that was to become the mold ended".to_owned();
             return self.fail_restart(Failure { reason, status: EX_TEMPFAIL }, now, actions);
         };
+        let successor = self.slots[place].successor.and_then(|id| self.workers.get(&id));
+        let has_failed = successor.is_some_and(|successor| successor.state.failures() > 0);
+        // It would wait for a mold that perhaps never comes, and every later restart with it.
+        if !self.mold_ready(self.serving) || has_failed {
+            let reason = "cannot refork: no worker can be forked for the place of the one that is \
+                          to become the mold"
+                .to_owned();
+            return self.fail_restart(Failure { reason, status: EX_TEMPFAIL }, now, actions);
+        }
         if self.slots[place].successor.is_none() {
             self.start_successor(place, self.serving, now);
         }

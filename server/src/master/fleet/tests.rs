@@ -2,6 +2,7 @@
 
 mod lives;
 mod restarts;
+mod states;
 
 use std::time::Duration;
 

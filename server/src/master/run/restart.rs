@@ -22,6 +22,7 @@ use crate::{
         },
         program,
         proof::{self, Answer, Proof},
+        site,
     },
     telemetry::chain,
     wire::{AsyncChannel, Failure, ToMold},
@@ -102,6 +103,9 @@ impl<A: Announce> Master<'_, A> {
                 break;
             }
         }
+        for report in self.children.first_words() {
+            self.on_report(report)?;
+        }
         let commands: Vec<Command> = self.commands.take_pending();
         let reason = match self.fleet.restart() {
             Some(_) => self.execute(&commands),
@@ -144,6 +148,7 @@ impl<A: Announce> Master<'_, A> {
             Ok(record) => record,
             Err(error) => return error.to_string(),
         };
+        self.manager.hand_over(&mut environment);
         environment.push((handover::VARIABLE.into(), handover::variable(record.as_fd()).into()));
         let mut exec = Exec::new(file, self.invocation.arguments.clone())
             .environment(environment)
@@ -211,6 +216,7 @@ impl<A: Announce> Master<'_, A> {
                     .former
                     .as_ref()
                     .map(|former| (former.channel.as_fd().as_raw_fd(), former.row)),
+                failure: mold.failure.clone(),
             })
             .collect()
     }
@@ -227,6 +233,7 @@ impl<A: Announce> Master<'_, A> {
                 channel: worker.channel.as_fd().as_raw_fd(),
                 asked: worker.asked,
                 row: worker.row,
+                failure: worker.failure.clone(),
             })
             .collect()
     }
@@ -245,7 +252,7 @@ impl<A: Announce> Master<'_, A> {
         });
         match prepared {
             Ok(config) => {
-                let plan = super::plan(&config, config.workers.max(1));
+                let plan = site::plan(&config, config.workers.max(1));
                 self.next_config = Some(config);
                 let mut actions = Vec::new();
                 self.fleet.become_done(plan, super::Moment::now(), &mut actions);

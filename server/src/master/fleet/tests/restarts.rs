@@ -255,6 +255,27 @@ fn a_refork_whose_worker_dies_is_given_up() {
     assert_eq!(story.served(), [OLD]);
 }
 
+/// It has no limit of its own, and a restart that waits behind it could be the way out.
+#[test]
+fn a_refork_that_gets_no_successor_is_given_up() {
+    let mut story = Story::serving(1);
+    story.mold_exits(OLD);
+    assert_failed(&story.ask(Kind::Refork).1);
+    let mut story = Story::serving(1);
+    story.ask(Kind::Refork);
+    assert_failed(&story.mold_exits(OLD));
+    let mut story = Story::serving(1);
+    story.ask(Kind::Refork);
+    assert_failed(&story.worker(2, worker_state::Event::ForkFailed));
+    let mut story = Story::serving(1);
+    story.ask(Kind::Refork);
+    story.now += PLAN.boot;
+    assert_failed(&story.on(Event::Tick));
+    assert_eq!(story.served(), [OLD]);
+    story.boots(2);
+    assert_eq!(story.served(), [OLD], "who was on the way takes the place in the end");
+}
+
 #[test]
 fn a_changed_number_of_slots_holds_after_a_restart() {
     let mut story = loading();

@@ -54,12 +54,8 @@ pub(super) fn open_after(
 /// The address, if whoever opened it is dead. Where the system does not tell who that was, a pid
 /// file without a live master must do.
 fn left_behind(error: &ListenError, has_stale_pid_file: bool) -> Option<&Address> {
-    match error {
-        ListenError::Bind(BindError::InUse { address, owner }) => {
-            owner.map_or(has_stale_pid_file, has_ended).then_some(address)
-        }
-        _ => None,
-    }
+    let ListenError::Bind(BindError::InUse { address, owner }) = error else { return None };
+    owner.map_or(has_stale_pid_file, has_ended).then_some(address)
 }
 
 /// Whether the process is gone, or a zombie.

@@ -15,6 +15,7 @@ mod handover;
 mod listeners;
 mod mold_state;
 mod moment;
+mod predecessor;
 mod program;
 mod proof;
 mod restart_log;

@@ -176,10 +176,17 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Private<Channel>) -> Ending {
     }
 }
 
-/// A mold that waits sees the master's end in its channel; one that is busy would not.
-fn die_with_the_master() {
+/// A mold that waits sees the master's end in its channel; one that is busy would not. Nor does a
+/// worker that boots, and it has the listening sockets.
+pub(crate) fn die_with_the_master() {
     // It fails for no argument that is a signal.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+}
+
+/// A worker that serves sees the master's end in its channel, and finishes what it has in hand.
+pub(crate) fn outlive_the_master() {
+    // As above.
+    let _ = nix::sys::prctl::set_pdeathsig(None);
 }
 
 /// Ctrl-C in a terminal, or a supervisor's TERM, goes to the whole group: the master alone decides

@@ -36,7 +36,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     config::Config,
     hooks,
-    mold::title_of,
+    mold::{die_with_the_master, outlive_the_master, title_of},
     scoreboard::Row,
     telemetry::{chain, events},
     wire::{self, Failure, FromWorker},
@@ -80,6 +80,7 @@ impl From<u8> for WorkerEnd {
 
 /// The main function of a worker process.
 pub(crate) fn main(vm: &Vm, birth: Birth, application: &Loaded) -> WorkerEnd {
+    die_with_the_master();
     let spoke = FromWorker::Forked { pid: nix::unistd::getpid().as_raw() };
     if let Err(error) = wire::send(&birth.channel, &spoke, &[]) {
         // A master that is gone needs no worker.
@@ -108,6 +109,8 @@ pub(crate) fn main(vm: &Vm, birth: Birth, application: &Loaded) -> WorkerEnd {
             return EX_OSERR.into();
         }
     };
+    // The I/O thread looks after it from here on.
+    outlive_the_master();
     let pool_end = match pool.run(ruby) {
         Ok(PoolEnd::Hanging(_)) => {
             // Ending the VM would wait for them for ever.

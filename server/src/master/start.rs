@@ -17,6 +17,7 @@ use super::{
     fleet::Outcome,
     handover::TakeOverError,
     listeners::{ListenError, Listeners},
+    predecessor,
     program::{Invocation, PASSED_SOCKETS},
     run::{Announce, Announced, LoopEnd, Master},
     site::Site,
@@ -179,7 +180,7 @@ fn start(
     )
     .map_err(ListenError::from)?;
     let mut listeners = Listeners::activated(config, passed)?;
-    listeners.ensure(config)?;
+    predecessor::open_after(&claim, &mut listeners, config, events)?;
     for (address, is_passed) in listeners.addresses() {
         if is_passed { events.activated(address) } else { events.listening(address) }
     }

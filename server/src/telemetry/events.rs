@@ -55,6 +55,11 @@ impl Events {
         self.line(format_args!("* Listening on {address}"));
     }
 
+    /// One address is kept for a moment by the workers of a master that was killed.
+    pub fn left_behind(&self, address: &dyn fmt::Display) {
+        self.line(format_args!("* Waiting for {address}: workers of a dead master still have it"));
+    }
+
     /// One listener came from a service manager.
     pub fn activated(&self, address: &dyn fmt::Display) {
         self.line(format_args!("* Activated {address}"));

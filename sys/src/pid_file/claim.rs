@@ -30,6 +30,7 @@ pub struct Claim {
     path: PathBuf,
     name: OsString,
     directory: OwnedFd,
+    replaces: bool,
 }
 
 impl Claim {
@@ -42,10 +43,17 @@ impl Claim {
         let failed =
             |errno: Errno| PidFileError::Write { path: path.clone(), source: errno.into() };
         let directory = open_directory(parent).map_err(failed)?;
-        refuse_running(&path, &directory, name)?;
+        let standing = refuse_running(&path, &directory, name)?;
         try_out(&directory).map_err(|source| PidFileError::Write { path: path.clone(), source })?;
         let name = name.to_owned();
-        Ok(Self { path, name, directory })
+        let replaces = matches!(standing, Standing::Replaceable { .. });
+        Ok(Self { path, name, directory, replaces })
+    }
+
+    /// Whether something stood there that names no live master, as one that was killed leaves it.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        self.replaces
     }
 
     /// Writes `pid` and puts the file in its place, in one step for whoever reads it.
@@ -58,7 +66,7 @@ impl Claim {
     /// When another master was faster, the disk is full, or what stands there may not be
     /// replaced. Nothing is left behind.
     pub fn write(self, pid: Pid) -> Result<PidFile, PidFileError> {
-        let Self { path, name, directory } = self;
+        let Self { path, name, directory, replaces: _ } = self;
         let write_failed = |source| PidFileError::Write { path: path.clone(), source };
         let (mut temporary, mut file) =
             Temporary::create(&directory).map_err(|errno| write_failed(errno.into()))?;

@@ -207,6 +207,10 @@ fn go_on(
             Commands::listen(resolved.as_deref().unwrap_or(&old)).map_err(StartError::Prepare)?;
         let take_over::Estate { site, pid_file, pending } = inheritance.enter()?;
         commands.put_back(pending);
+        // As at every start: something may have renamed or removed them since.
+        if let Err(error) = reopen_logs(&old) {
+            events.error(&error);
+        }
         let pid_file = match pid_file {
             Some(Ok(pid_file)) => PidFileStage::Written(pid_file),
             Some(Err(error)) => {

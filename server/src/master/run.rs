@@ -438,7 +438,11 @@ impl<'a, A: Announce> Master<'a, A> {
             && self.fleet.has_served()
             && let Some(mold) = self.children.molds.get(&generation)
         {
-            self.events.killing(&"the mold", mold.pid, "it is not wanted, or did not load in time");
+            self.events.killing(
+                &"the mold",
+                mold.pid,
+                "it is not wanted, or did not load or fork in time",
+            );
         }
         self.children.kill_mold(generation);
     }

@@ -19,6 +19,15 @@ pub const FRAMES_MAX: usize = 100;
 /// About the most bytes told of all threads together.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024;
 
+/// Where every living Ruby thread of this process is, told by the thread that asks.
+///
+/// # Errors
+///
+/// What Ruby raised, or delivered to this thread meanwhile.
+pub fn of_this_process(ruby: &Ruby) -> Result<String, Exception> {
+    of_all_threads(ruby, |_| None).map_err(|error| Exception::read(ruby, &error))
+}
+
 /// Name, state and frames of every living Ruby thread. `seat_of` tells a thread of the pool by its
 /// seat.
 ///

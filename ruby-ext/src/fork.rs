@@ -12,7 +12,10 @@
 //!
 //! The go-ahead makes sure that no child runs whose parent was told of a failure, and that the
 //! child has been re-parented before it looks.
+//!
+//! What the application forks by itself is neither: see [`Private`].
 
+mod private;
 pub(crate) mod process;
 
 use std::{
@@ -28,6 +31,7 @@ use nix::{
 };
 
 use crate::{exception::Exception, vm::Vm};
+pub use private::{DESCRIPTORS_MAX, Private, between_forks, is_stranger, watch_forks};
 use process::Forked;
 
 /// Longest that a new child waits for the go-ahead; its parent gives it at once, or dies.

@@ -35,6 +35,7 @@ use crate::{
     bell::Bell,
     exception::Exception,
     exchange::{Queue, Request, process::Process},
+    hooks::Hook,
 };
 
 /// How long a thread above the minimum stays without work, unless the options say otherwise
@@ -66,6 +67,12 @@ pub trait Serve: Send + Sync + 'static {
     /// Told of an exception that belongs to no request: `Thread#raise` from outside between two of
     /// them, an error or panic that [`Serve::serve`] let out, a thread that could not be created.
     fn stray(&self, ruby: &Ruby, exception: &Exception);
+
+    /// Told of what a block of `hook` raised on a thread of the pool; a stray unless told otherwise.
+    fn hook_failed(&self, ruby: &Ruby, hook: Hook, exception: &Exception) {
+        let _ = hook;
+        self.stray(ruby, exception);
+    }
 
     /// Told where every Ruby thread of the process is, after [`Pool::ask_for_backtraces`]; on the
     /// main Ruby thread.

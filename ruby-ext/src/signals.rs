@@ -4,10 +4,10 @@
 //! in a process that is about to be killed): Ruby notes the signal and calls back on its main
 //! thread when that next looks up, so a callback may use Ruby.
 
-use magnus::{IntoValue, Module, RModule, Ruby, TryConvert, Value, value::ReprValue};
+use magnus::{Error, IntoValue, Module, RModule, Ruby, TryConvert, Value, value::ReprValue};
 use nix::sys::signal::Signal;
 
-use crate::exception::Exception;
+use crate::{exception::Exception, fork};
 
 /// Ruby refuses to trap `signal`: it is one that it, or the kernel, keeps.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub struct TrapError {
 /// Calls `callback` on the main Ruby thread each time `signal` has arrived. Arrivals before the
 /// thread looks up count as one. A previous trap is replaced.
 ///
+/// In a process that the application has forked the signal does what it does by default: there it
+/// means that process, and nobody else would end it.
+///
 /// # Errors
 ///
 /// [`TrapError`] when Ruby refuses.
@@ -30,7 +33,13 @@ pub fn trap<F>(ruby: &Ruby, signal: Signal, mut callback: F) -> Result<(), TrapE
 where
     F: FnMut(&Ruby) + Send + 'static,
 {
-    let block = ruby.proc_from_fn(move |ruby, _signal_number, _block| callback(ruby));
+    let block = ruby.proc_from_fn(move |ruby, _signal_number, _block| {
+        if fork::is_stranger() {
+            return act_by_default(ruby, signal);
+        }
+        callback(ruby);
+        Ok(())
+    });
     set(ruby, signal, block).map(drop)
 }
 
@@ -77,10 +86,23 @@ pub fn default(ruby: &Ruby, signal: Signal) -> Result<(), TrapError> {
     set(ruby, signal, "DEFAULT").map(drop)
 }
 
+/// # Errors
+///
+/// The exception that the signal is in a Ruby program.
+fn act_by_default(ruby: &Ruby, signal: Signal) -> Result<(), Error> {
+    trap_of(ruby, signal, "DEFAULT")?;
+    let process = ruby.module_process();
+    let own: i32 = process.funcall("pid", ())?;
+    process.funcall::<_, _, Value>("kill", (signal.as_str(), own)).map(drop)
+}
+
 /// Sets the trap and returns what was set before.
 fn set(ruby: &Ruby, signal: Signal, command: impl IntoValue) -> Result<Value, TrapError> {
-    ruby.class_object()
-        .const_get::<_, RModule>("Signal")
-        .and_then(|module| module.funcall("trap", (signal.as_str(), command)))
+    trap_of(ruby, signal, command)
         .map_err(|error| TrapError { signal, source: Exception::read(ruby, &error) })
+}
+
+fn trap_of(ruby: &Ruby, signal: Signal, command: impl IntoValue) -> Result<Value, Error> {
+    let module: RModule = ruby.class_object().const_get("Signal")?;
+    module.funcall("trap", (signal.as_str(), command))
 }

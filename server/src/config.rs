@@ -26,7 +26,7 @@ pub use setting::Source;
 pub use show::{Row, ShowFormat};
 pub use upkeep::Upkeep;
 
-pub(crate) use bind::parse as parse_bind;
+pub(crate) use bind::{decode as decode_uri, parse as parse_bind};
 pub(crate) use layers::VARIABLES;
 pub(crate) use nearest::nearest;
 pub(crate) use resolve::resolve;

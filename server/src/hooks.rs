@@ -2,6 +2,7 @@
 
 use rackrs_ruby::{
     Ruby,
+    exception::Exception,
     hooks::{self, Argument, Hook},
 };
 
@@ -16,10 +17,34 @@ pub(crate) fn define(ruby: &Ruby) -> Result<(), String> {
 /// Runs the blocks of `hook`; Puma logs and goes on in the same way.
 pub(crate) fn run(ruby: &Ruby, hook: Hook, arguments: &[Argument]) {
     for exception in hooks::run(ruby, hook, arguments) {
-        events::complain(&format!(
-            "the hook {} failed: {}",
-            hook.name(),
-            exception.full_message.trim_end()
-        ));
+        complain(hook, &exception);
+    }
+}
+
+/// Logs what a block of `hook` raised.
+pub(crate) fn complain(hook: Hook, exception: &Exception) {
+    events::complain(&format!(
+        "the hook {} failed: {}",
+        hook.name(),
+        exception.full_message.trim_end()
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference has a row for every hook, with its arguments.
+    #[test]
+    fn the_reference_names_every_hook() {
+        let reference = include_str!("../../docs/reference/hooks.md");
+        for hook in Hook::ALL {
+            let arguments = hook.arguments().join(", ");
+            let call = match arguments.as_str() {
+                "" => hook.name().to_owned(),
+                arguments => format!("{}({arguments})", hook.name()),
+            };
+            assert!(reference.contains(&format!("| `{call}` |")), "{call}");
+        }
     }
 }

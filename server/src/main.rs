@@ -10,6 +10,7 @@ use std::{
 use nix::{
     errno::Errno,
     sys::signal::{Signal, raise},
+    unistd::Pid,
 };
 use rackrs::{
     cli::{self, Command},
@@ -59,6 +60,7 @@ fn invocation(environment: &Environment) -> Invocation {
     Invocation {
         arguments: env::args_os().collect(),
         directory: environment.working_directory.clone().unwrap_or_else(|| "/".into()),
+        launched_as: Pid::this(),
     }
 }
 

@@ -3,7 +3,8 @@
 //! - [`fleet`]: what should happen, pure; made of [`worker_state`] and [`mold_state`]
 //! - [`command`]: which signal means what
 //! - [`start`]: from a configuration to a running loop, and back
-//! - [`run`]: the loop, the one place where effects happen
+//! - [`site`]: what it is made of
+//! - [`run`]: the loop, and the one place where effects happen
 //! - [`children`]: the processes and channels behind the fleet
 //! - [`proof`], [`handover`], [`take_over`]: becoming another program in the same process
 
@@ -20,6 +21,7 @@ mod restart_log;
 mod rows;
 mod run;
 mod service_manager;
+mod site;
 mod start;
 mod state_file;
 mod take_over;

@@ -4,6 +4,8 @@
 //! listener of its own: it keeps the listening descriptors only to hand them to its forks. A worker
 //! may become a mold too (a refork): it then stands where its own mold stood when it was forked.
 
+mod harmless;
+
 use std::{
     cell::Cell,
     os::fd::{AsFd, OwnedFd},
@@ -13,7 +15,7 @@ use std::{
 use nix::sys::signal::Signal;
 use rackrs_ruby::{
     Ruby, RubyError,
-    fork::{self, Fork},
+    fork::{self, Fork, Private},
     gvl::wait_readable,
     hooks::{Argument, Hook},
     load::{self, Loaded},
@@ -32,6 +34,8 @@ use crate::{
     worker::{self, Birth, WorkerEnd},
 };
 
+/// The generation that a start brings; the later ones are those of restarts.
+const FIRST_GENERATION: u32 = 1;
 /// sysexits(3): used in a way that it is not meant to be.
 const EX_USAGE: u8 = 64;
 /// sysexits(3): a bug of ours.
@@ -45,7 +49,7 @@ const EX_PROTOCOL: u8 = 76;
 #[must_use]
 pub fn main() -> u8 {
     let channel = match rackrs_sys::channel::inherited(MOLD_CHANNEL) {
-        Ok(descriptor) => Channel::from_fd(descriptor),
+        Ok(descriptor) => Private::new(Channel::from_fd(descriptor)),
         Err(error) => {
             events::complain(&format!(
                 "cannot run as a mold: {}; only the master starts molds",
@@ -69,7 +73,7 @@ pub fn main() -> u8 {
 struct Estate {
     orders: Orders,
     board: Arc<SharedWords>,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<Private<OwnedFd>>,
 }
 
 fn receive_orders(channel: &Channel) -> Result<Option<Estate>, WireError> {
@@ -82,7 +86,7 @@ fn receive_orders(channel: &Channel) -> Result<Option<Estate>, WireError> {
                 return Ok(Some(Estate {
                     orders: *orders,
                     board: Arc::new(board),
-                    listeners: descriptors.collect(),
+                    listeners: descriptors.map(Private::new).collect(),
                 }));
             }
             Incoming::Closed => return Ok(None),
@@ -91,11 +95,12 @@ fn receive_orders(channel: &Channel) -> Result<Option<Estate>, WireError> {
     }
 }
 
-fn run(estate: Estate, channel: Channel) -> u8 {
+fn run(estate: Estate, channel: Private<Channel>) -> u8 {
     // `ps -C rackrs` and `pgrep rackrs` look at this name; executing /proc/self/exe set "exe".
     // Without it only such a search is poorer.
     let _ = nix::sys::prctl::set_name(c"rackrs");
     die_with_the_master();
+    fork::watch_forks();
 
     let options = VmOptions {
         program_name: estate.orders.program.clone(),
@@ -120,7 +125,7 @@ fn run(estate: Estate, channel: Channel) -> u8 {
 
 /// Loads the application, then forks on request. Returns when the master dismisses the mold; in a
 /// worker, when that is done.
-fn load_and_fork(vm: &Vm, estate: Estate, channel: Channel) -> Ending {
+fn load_and_fork(vm: &Vm, estate: Estate, channel: Private<Channel>) -> Ending {
     let ruby = vm.ruby();
     let orders = &estate.orders;
     let config = &orders.config;
@@ -128,15 +133,18 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Channel) -> Ending {
         .and_then(|()| vm.synchronise_output())
         .map_err(|exception| exception.to_string())
         .and_then(|()| hooks::define(ruby))
-        .and_then(|()| signals::disregard(ruby, Signal::SIGINT).map_err(|error| chain(&error)));
+        .and_then(|()| harmless::take(ruby).map_err(|error| chain(&error)));
     if let Err(reason) = dressed {
         return Ending::from(i32::from(report_failure(&channel, reason, EX_SOFTWARE)));
     }
     let application = match load::load_application(vm, &config.rackup) {
         Ok(application) => application,
         Err(error) => {
-            // Ruby prints its own message when the VM ends, after the `at_exit` blocks.
-            report_failure(&channel, chain(&error), error.status);
+            // Ruby prints its own message when the VM ends, after the `at_exit` blocks. Whoever
+            // waits for a restart may not see that.
+            let is_start = orders.generation == FIRST_GENERATION;
+            let reason = if is_start { chain(&error) } else { error.in_one_line() };
+            report_failure(&channel, reason, error.status);
             return error.into_ending(ruby);
         }
     };
@@ -199,7 +207,7 @@ enum Stop {
 struct Mold<'a> {
     vm: &'a Vm,
     estate: Estate,
-    channel: Channel,
+    channel: Private<Channel>,
     application: Loaded,
     /// It has forked a worker.
     has_forked: bool,
@@ -246,7 +254,7 @@ impl Mold<'_> {
         match *message {
             ToMold::Boot(_) => {}
             ToMold::Fork { worker, slot, row } => {
-                let channel = Channel::from_fd(descriptors.pop()?);
+                let channel = Private::new(Channel::from_fd(descriptors.pop()?));
                 return self.fork(&Place { worker, slot, row }, channel);
             }
             ToMold::Booted => {
@@ -258,6 +266,10 @@ impl Mold<'_> {
             ToMold::WorkerExited { slot, pid, status } => {
                 let arguments = [slot.into(), pid.into(), status.into()].map(Argument::Integer);
                 self.run_hook(Hook::AfterWorkerExit, &arguments);
+            }
+            ToMold::WorkerTimeout { slot, pid } => {
+                let arguments = [slot.into(), pid.into()].map(Argument::Integer);
+                self.run_hook(Hook::WorkerTimeout, &arguments);
             }
             ToMold::ReopenLogs => {
                 if let Err(error) = reopen_logs(&self.estate.orders.config) {
@@ -280,7 +292,7 @@ impl Mold<'_> {
     }
 
     /// Returns in the mold at once, and in the worker when that has ended or is the mold now.
-    fn fork(&mut self, place: &Place, workers_end: Channel) -> Option<Ending> {
+    fn fork(&mut self, place: &Place, workers_end: Private<Channel>) -> Option<Ending> {
         let Place { worker, slot, row } = *place;
         let index = [Argument::Integer(slot.into())];
         if !std::mem::replace(&mut self.has_forked, true) {
@@ -304,12 +316,17 @@ impl Mold<'_> {
         }
     }
 
-    fn be_worker(&mut self, slot: u16, row: usize, workers_end: Channel) -> Option<Ending> {
+    fn be_worker(
+        &mut self,
+        slot: u16,
+        row: usize,
+        workers_end: Private<Channel>,
+    ) -> Option<Ending> {
         let listeners = std::mem::take(&mut self.estate.listeners);
         // The master must see the mold's end, whoever of its forks lives on.
         self.channel = workers_end;
         let channel = match self.channel.as_fd().try_clone_to_owned() {
-            Ok(channel) => Channel::from_fd(channel),
+            Ok(channel) => Private::new(Channel::from_fd(channel)),
             Err(error) => {
                 let failure = format!("cannot double a channel: {error}");
                 return Some(Ending::from(i32::from(report_failure(

@@ -9,6 +9,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
+use rackrs_ruby::fork::Private;
 use rackrs_sys::channel::{
     Channel, ChannelError, MESSAGE_BYTES_MAX, ReceiveError, Received, SendError,
 };
@@ -47,6 +48,13 @@ pub enum ToMold {
         pid: i32,
         /// Its exit status, 128 and the signal's number for a killed one.
         status: i32,
+    },
+    /// A worker of this generation is killed because it makes no progress.
+    WorkerTimeout {
+        /// The slot it has.
+        slot: u16,
+        /// Its pid.
+        pid: i32,
     },
     /// Open the log files anew.
     ReopenLogs,
@@ -230,10 +238,10 @@ pub fn receive<M: DeserializeOwned>(channel: &Channel) -> Result<Incoming<M>, Wi
     }
 }
 
-/// A channel inside a tokio runtime.
+/// A channel inside a tokio runtime; no process that the application forks keeps it.
 #[derive(Debug)]
 pub struct AsyncChannel {
-    channel: AsyncFd<Channel>,
+    channel: AsyncFd<Private<Channel>>,
 }
 
 impl AsyncChannel {
@@ -249,8 +257,8 @@ impl AsyncChannel {
             reason = "its successor is unsafe because some types change their descriptor or do not \
                       own it; a Channel owns one and keeps it"
         )]
-        let channel =
-            AsyncFd::with_interest(channel, Interest::READABLE).map_err(WireError::Watch)?;
+        let channel = AsyncFd::with_interest(Private::new(channel), Interest::READABLE)
+            .map_err(WireError::Watch)?;
         Ok(Self { channel })
     }
 

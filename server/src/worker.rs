@@ -22,6 +22,7 @@ use rackrs_ruby::{
     Ruby,
     backtraces::last_resort,
     exchange::Queue,
+    fork::Private,
     hooks::{Argument, Hook},
     load::Loaded,
     pool::{Pool, PoolEnd, PoolOptions},
@@ -56,8 +57,8 @@ pub(crate) struct Birth {
     pub(crate) config: Config,
     pub(crate) master: i32,
     pub(crate) slot: u16,
-    pub(crate) channel: Channel,
-    pub(crate) listeners: Vec<OwnedFd>,
+    pub(crate) channel: Private<Channel>,
+    pub(crate) listeners: Vec<Private<OwnedFd>>,
     pub(crate) board: Arc<SharedWords>,
     /// Its row of the scoreboard.
     pub(crate) row: usize,
@@ -127,7 +128,7 @@ pub(crate) fn main(vm: &Vm, birth: Birth, application: &Loaded) -> WorkerEnd {
 }
 
 /// Why a worker cannot be made: its channel, the reason, the exit status.
-type Refusal = (Channel, String, u8);
+type Refusal = (Private<Channel>, String, u8);
 
 /// Everything that the two sides of a worker run with.
 fn prepare(

@@ -93,8 +93,11 @@ impl ActivationError {
     }
 }
 
-/// Takes the sockets that were passed to this process, from the values of `LISTEN_PID`,
+/// Takes the sockets that were passed to `addressee`, from the values of `LISTEN_PID`,
 /// `LISTEN_FDS` and `LISTEN_FDNAMES`. None, when `LISTEN_PID` is absent or another process's.
+///
+/// The addressee is this process, or the one that it was forked from to be a daemon: it has the
+/// descriptors as well then.
 ///
 /// Call it before this process opens or spawns anything, and pass on none of the three variables:
 /// after an exec in the same process they would still seem to be meant for us.
@@ -104,13 +107,14 @@ impl ActivationError {
 /// When a variable is garbled, there are too many sockets, or one of them is something else than
 /// a listening stream socket; for a start that was meant to serve them, the end.
 pub fn passed(
+    addressee: Pid,
     pid_variable: Option<&OsStr>,
     count_variable: Option<&OsStr>,
     names_variable: Option<&OsStr>,
 ) -> Result<Vec<Passed>, ActivationError> {
     let (Some(pid), Some(count)) = (pid_variable, count_variable) else { return Ok(Vec::new()) };
     let pid: i32 = number("LISTEN_PID", pid)?;
-    if pid != Pid::this().as_raw() {
+    if pid != addressee.as_raw() {
         return Ok(Vec::new());
     }
     let count: usize = number("LISTEN_FDS", count)?;

@@ -1,4 +1,4 @@
-//! Where the real binary, the workspace and the Ruby applications are.
+//! Where the real binary, the workspace and the Ruby applications are; the smallest application.
 
 use std::{
     env,
@@ -37,4 +37,13 @@ pub fn app(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("apps").join(name);
     assert!(path.exists(), "there is no application {}", path.display());
     path
+}
+
+/// The source of an application that answers with `name` and its pid; `first` is run as it loads.
+#[must_use]
+pub fn release(name: &str, first: &str) -> String {
+    format!(
+        "{first}\nrun(lambda do |_|\n  \
+         [200, {{ 'content-type' => 'text/plain' }}, [\"{name} #{{Process.pid}}\"]]\nend)\n"
+    )
 }

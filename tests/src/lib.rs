@@ -7,21 +7,27 @@
 
 mod binary;
 mod connection;
+pub mod ctl;
 mod finished;
+mod held;
 pub mod oracle;
 mod patience;
+mod poller;
 pub mod process;
 mod puma;
 mod rack;
 mod response;
 mod server;
 mod server_builder;
+pub mod storm;
 pub mod tidy;
 
-pub use binary::{app, binary, root};
+pub use binary::{app, binary, release, root};
 pub use connection::Connection;
 pub use finished::Finished;
+pub use held::held_by;
 pub use patience::{PATIENCE, eventually, holds_still};
+pub use poller::Poller;
 pub use puma::Puma;
 pub use rack::RackVersion;
 pub use response::{Framing, Response};

@@ -11,8 +11,8 @@
 //!   HTTP client connects again. It is counted. "Before" means that the end is there to be read
 //!   before the request is written, or that the kernel takes not one byte of it.
 //! - The pid file, read every millisecond, names a process that lives. A zombie does not.
-//! - No request that begins after a restart began is answered by a release older than the one that
-//!   was current then; once a restart is complete, no request on a new connection is answered by
+//! - No request that begins after a restart began (on a kept connection, a moment after it) is
+//!   answered by a release older than the one that was current then; once a restart is complete, no request on a new connection is answered by
 //!   the old release; no release answers before its restart began. While a restart is under way
 //!   old and new may answer in turns, as a swap of one worker after the other must; that a client's
 //!   own answers never step back is promised by [`Plan::monotonic`] alone.

@@ -55,7 +55,14 @@ pub fn holds_still(what: &str, mut still: impl FnMut() -> bool) {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the one place where the kit waits between two looks")]
-fn pause() {
-    thread::sleep(STEP);
+/// The time between two looks.
+pub(crate) fn pause() {
+    pass(STEP);
+}
+
+/// Lets time pass where that is what is wanted: between two looks, and in a storm between two
+/// signals.
+#[allow(clippy::disallowed_methods, reason = "the one place where the kit sleeps")]
+pub(crate) fn pass(time: Duration) {
+    thread::sleep(time);
 }

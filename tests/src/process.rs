@@ -15,6 +15,12 @@ pub fn is_alive(pid: i32) -> bool {
     state.is_some_and(|state| !matches!(state, ProcState::Zombie | ProcState::Dead))
 }
 
+/// The parent of a process.
+#[must_use]
+pub fn parent(pid: i32) -> Option<i32> {
+    Some(Process::new(pid).ok()?.stat().ok()?.ppid)
+}
+
 /// The living children of `parent`, in no order.
 #[must_use]
 pub fn children(parent: i32) -> Vec<i32> {

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -22,6 +23,8 @@ pub(crate) struct Started {
     pub(crate) pid_file: PathBuf,
     pub(crate) tcp: bool,
     pub(crate) daemon: bool,
+    /// For standard input and output, in place of nothing and the log.
+    pub(crate) passed: Option<[OwnedFd; 2]>,
 }
 
 /// A running server of a test. Dropping it ends it, prints its log if the test panics, and panics
@@ -46,13 +49,18 @@ impl Server {
     }
 
     pub(crate) fn start(started: Started) -> Self {
-        let Started { folder, mut command, socket, pid_file, tcp, daemon } = started;
+        let Started { folder, mut command, socket, pid_file, tcp, daemon, passed } = started;
         let log =
             File::create(folder.path().join("log")).expect("the test's folder can be written");
         let stderr = log.try_clone().expect("a descriptor can be doubled");
         command.stdin(Stdio::null()).stdout(log).stderr(stderr);
+        if let Some([first, second]) = passed {
+            command.stdin(first).stdout(second);
+        }
         let child =
             command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        // Which holds the sockets that are passed.
+        drop(command);
         let master = child.id().cast_signed();
         let mut server =
             Self { folder, child: Some(child), master, socket, pid_file, tcp: None, ended: false };
@@ -157,6 +165,14 @@ impl Server {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
+    /// Puts a file into the server's folder, by a rename: whoever reads it sees all of it.
+    pub fn write(&self, name: &str, text: &str) {
+        let whole = self.path(&format!("{name}.whole"));
+        fs::write(&whole, text)
+            .and_then(|()| fs::rename(whole, self.path(name)))
+            .expect("the test's folder can be written");
+    }
+
     /// Its socket file.
     #[must_use]
     pub fn socket(&self) -> &Path {
@@ -173,6 +189,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.tcp.expect("this server was built with tcp()")
+    }
+
+    /// Whether this is its TCP address, should it have one.
+    #[must_use]
+    pub fn listens_at(&self, address: SocketAddr) -> bool {
+        self.tcp == Some(address)
     }
 
     /// A new connection over the Unix socket, or TCP where it has no other.

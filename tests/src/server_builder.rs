@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -27,7 +28,13 @@ pub struct ServerBuilder {
     daemon: bool,
     socket: PathBuf,
     pid_file: PathBuf,
+    passed: Option<[OwnedFd; 2]>,
 }
+
+/// Puts what are standard input and output to where a service manager passes sockets.
+const ACTIVATE: &str = "exec 3<&0 4<&1 0</dev/null 1>&2
+export LISTEN_FDS=2 LISTEN_PID=$$
+exec \"$0\" \"$@\"";
 
 impl ServerBuilder {
     /// A server for the application `tests/apps/NAME`, listening on a socket in a fresh folder.
@@ -63,6 +70,7 @@ impl ServerBuilder {
             unix: true,
             tcp: false,
             daemon: false,
+            passed: None,
         }
     }
 
@@ -82,6 +90,14 @@ impl ServerBuilder {
         self.program = PathBuf::from(program);
         self.arguments.splice(0..0, arguments.iter().map(OsString::from));
         self
+    }
+
+    /// Passes two listening sockets as a service manager does, as descriptors 3 and 4.
+    #[must_use]
+    pub fn passing(mut self, sockets: [OwnedFd; 2]) -> Self {
+        self.passed = Some(sockets);
+        let program = self.program.clone();
+        self.through("sh", &[OsStr::new("-c"), OsStr::new(ACTIVATE), program.as_os_str()])
     }
 
     /// Adds an argument.
@@ -261,6 +277,7 @@ impl ServerBuilder {
             command,
             tcp: self.tcp,
             daemon: self.daemon,
+            passed: self.passed,
         })
     }
 

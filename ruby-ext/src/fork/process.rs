@@ -8,6 +8,7 @@ use nix::{
     unistd::{Pid, getpid},
 };
 
+use super::private::of_our_own;
 use crate::exception::Exception;
 
 /// sysexits(3): an internal software error.
@@ -26,7 +27,8 @@ pub(super) enum Forked {
 /// Forks by Ruby. A new process in which a hook raises prints the exception and ends here.
 pub(super) fn fork(ruby: &Ruby) -> Forked {
     let caller = getpid();
-    let returned: Result<Option<i32>, Error> = ruby.module_process().funcall("fork", ());
+    let returned: Result<Option<i32>, Error> =
+        of_our_own(|| ruby.module_process().funcall("fork", ()));
     let in_child = getpid() != caller;
     match returned {
         Ok(_) if in_child => Forked::Child,

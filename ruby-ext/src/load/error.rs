@@ -16,6 +16,10 @@ use crate::{
 const EX_NOINPUT: u8 = 66;
 /// The status of a Ruby program that an exception ended.
 const RAISED: u8 = 1;
+/// Longest part of Ruby's message that is quoted in one line.
+const QUOTED_CHARS_MAX: usize = 500;
+/// Ends the text where Ruby's message tells the rest.
+const SEE_RUBY: &str = "; see Ruby's message";
 /// What shells add to the number of the signal that ended a program.
 const SIGNALLED: i32 = 128;
 
@@ -95,6 +99,29 @@ impl LoadError {
         Self { kind, rackup: rackup.to_owned(), ruby_message, status, raised: Some(error.into()) }
     }
 
+    /// What happened and the first line of what Ruby says of it, for somebody who does not see
+    /// [`LoadError::ruby_message`].
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let text = self.to_string();
+        let message = match &self.kind {
+            LoadErrorKind::Syntax(exception) | LoadErrorKind::Raised(exception) => {
+                exception.message.lines().find(|line| !line.trim().is_empty())
+            }
+            LoadErrorKind::Unreadable(_)
+            | LoadErrorKind::RackMissing(_)
+            | LoadErrorKind::Exited(_)
+            | LoadErrorKind::Signalled(_) => None,
+        };
+        match message {
+            Some(message) => {
+                let quoted: String = message.trim().chars().take(QUOTED_CHARS_MAX).collect();
+                text.replacen(SEE_RUBY, &format!(": {quoted}"), 1)
+            }
+            None => text,
+        }
+    }
+
     /// The exception as Ruby gave it.
     #[must_use]
     pub fn exception(&self) -> Option<&Exception> {
@@ -147,10 +174,10 @@ impl fmt::Display for LoadError {
                  rack`, or install the package ruby-rack",
             ),
             LoadErrorKind::Syntax(_) => {
-                formatter.write_str("it is not valid Ruby; see Ruby's message")
+                write!(formatter, "it is not valid Ruby{SEE_RUBY}")
             }
             LoadErrorKind::Raised(exception) => {
-                write!(formatter, "it raised {}; see Ruby's message", exception.class)
+                write!(formatter, "it raised {}{SEE_RUBY}", exception.class)
             }
             LoadErrorKind::Exited(exception) => {
                 let status = match exception.kind {

@@ -157,7 +157,10 @@ impl Hand {
 
     fn run_hook(&self, ruby: &Ruby, hook: Hook) -> Next {
         let exceptions = hooks::run(ruby, hook, &[]);
-        let judged = exceptions.iter().map(|exception| self.judge(ruby, exception));
+        let serve = &self.pool.serve;
+        let judged = exceptions
+            .iter()
+            .map(|exception| judge(exception, || serve.hook_failed(ruby, hook, exception)));
         judged.fold(Next::Continue, |all, one| if one == Next::Leave { one } else { all })
     }
 
@@ -244,16 +247,18 @@ impl Hand {
 
     /// A kill ends the thread. Any other jump has been caught, and the thread is as good as new.
     fn after(&self, ruby: &Ruby, error: &Error) -> Next {
-        self.judge(ruby, &Exception::read(ruby, error))
+        let exception = Exception::read(ruby, error);
+        judge(&exception, || self.pool.serve.stray(ruby, &exception))
     }
+}
 
-    fn judge(&self, ruby: &Ruby, exception: &Exception) -> Next {
-        match exception.kind {
-            Kind::Kill => Next::Leave,
-            Kind::Raise | Kind::Exit(_) | Kind::Signal(_) | Kind::Throw => {
-                self.pool.serve.stray(ruby, exception);
-                Next::Continue
-            }
+/// What follows an exception: `report`, unless it is a kill.
+fn judge(exception: &Exception, report: impl FnOnce()) -> Next {
+    match exception.kind {
+        Kind::Kill => Next::Leave,
+        Kind::Raise | Kind::Exit(_) | Kind::Signal(_) | Kind::Throw => {
+            report();
+            Next::Continue
         }
     }
 }

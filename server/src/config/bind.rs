@@ -7,7 +7,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use uri::parse;
+pub(crate) use uri::{decode, parse, unix_url};
 
 /// `listen(2)` backlog when the URI does not say, Puma's.
 pub(crate) const BACKLOG_DEFAULT: u32 = 1024;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Config, LogLevel, Settings, Source,
+    bind::unix_url,
     setting::Setting,
     settings::{ConfigFile, LimitSettings, UpkeepSettings},
 };
@@ -159,7 +160,7 @@ pub(crate) fn rows(settings: &Settings, config: &Config) -> Vec<Row> {
         Row::new("redirect-append", redirect.append, redirect_append),
         Row::new("compat", config.personality.name(), personality),
         Row::new("bind-to-activated-sockets", config.activated_sockets.name(), activated_sockets),
-        Row::new("control-url", format!("unix://{}", config.control.display()), control),
+        Row::new("control-url", unix_url(&config.control), control),
         Row::new("state", config.state_file.as_deref().map(path), state_file),
         Row::new("no-config", config_file.value == ConfigFile::Unwanted, config_file),
     ];

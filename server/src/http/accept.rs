@@ -13,7 +13,10 @@ use std::{
 };
 
 use nix::libc;
-use rackrs_ruby::exchange::{Peer, Scheme};
+use rackrs_ruby::{
+    exchange::{Peer, Scheme},
+    fork::{Private, between_forks},
+};
 use tokio::time::sleep;
 
 use super::{application::Application, connection, socket::Stream, worker::Worker};
@@ -32,8 +35,8 @@ pub enum Source {
 
 #[derive(Debug)]
 enum Listener {
-    Unix(tokio::net::UnixListener),
-    Tcp(tokio::net::TcpListener),
+    Unix(Private<tokio::net::UnixListener>),
+    Tcp(Private<tokio::net::TcpListener>),
 }
 
 impl Listener {
@@ -41,20 +44,21 @@ impl Listener {
         match source {
             Source::Unix(listener) => {
                 listener.set_nonblocking(true)?;
-                tokio::net::UnixListener::from_std(listener).map(Self::Unix)
+                tokio::net::UnixListener::from_std(listener).map(Private::new).map(Self::Unix)
             }
             Source::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
-                tokio::net::TcpListener::from_std(listener).map(Self::Tcp)
+                tokio::net::TcpListener::from_std(listener).map(Private::new).map(Self::Tcp)
             }
         }
     }
 
-    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
-        match self {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Private<Stream>, Peer)>> {
+        // A process that the application forks just now must not keep the connection open.
+        between_forks(|| match self {
             Self::Unix(listener) => listener.poll_accept(context).map_ok(|(stream, _)| {
                 let peer = Peer { remote: None, local: None, scheme: Scheme::Http };
-                (Stream::Unix(stream), peer)
+                (Private::new(Stream::Unix(stream)), peer)
             }),
             Self::Tcp(listener) => {
                 let (stream, remote) = ready!(listener.poll_accept(context))?;
@@ -62,9 +66,9 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 let local = stream.local_addr().ok();
                 let peer = Peer { remote: Some(canonical(remote)), local, scheme: Scheme::Http };
-                Poll::Ready(Ok((Stream::Tcp(stream), peer)))
+                Poll::Ready(Ok((Private::new(Stream::Tcp(stream)), peer)))
             }
-        }
+        })
     }
 }
 
@@ -100,7 +104,10 @@ async fn accept_all<A: Application>(listener: &Listener, worker: &Rc<Worker<A>>)
 }
 
 /// Accepts one connection, waiting out what passes by itself.
-async fn accept_one<A: Application>(listener: &Listener, worker: &Worker<A>) -> (Stream, Peer) {
+async fn accept_one<A: Application>(
+    listener: &Listener,
+    worker: &Worker<A>,
+) -> (Private<Stream>, Peer) {
     let mut pausing = false;
     loop {
         match accept_in_turn(listener, worker).await {
@@ -122,7 +129,7 @@ async fn accept_one<A: Application>(listener: &Listener, worker: &Worker<A>) -> 
 async fn accept_in_turn<A: Application>(
     listener: &Listener,
     worker: &Worker<A>,
-) -> io::Result<(Stream, Peer)> {
+) -> io::Result<(Private<Stream>, Peer)> {
     loop {
         if let Some(pause) = worker.settings.yield_when_busy
             && worker.application.is_busy()

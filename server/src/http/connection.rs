@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rackrs_ruby::exchange::{HandedSocket, HijackRefused, Peer};
+use rackrs_ruby::{
+    exchange::{HandedSocket, HijackRefused, Peer},
+    fork::Private,
+};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
@@ -56,7 +59,11 @@ enum End {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn run<A: Application>(worker: Rc<Worker<A>>, stream: Stream, peer: Peer) {
+pub(super) async fn run<A: Application>(
+    worker: Rc<Worker<A>>,
+    stream: Private<Stream>,
+    peer: Peer,
+) {
     let link = Rc::new(Link::new(Rc::clone(&worker.settings), stream, peer));
     let _presence = Presence::new(Rc::clone(&link));
     let mut task = Task {
@@ -272,10 +279,10 @@ async fn finish(link: &Link, end: End, leftover: Bytes) {
 }
 
 /// Sends a refusal past hyper, if the kernel takes it at once, and closes.
-async fn say(mut stream: Stream, refusal: Refusal) {
+async fn say(mut stream: Private<Stream>, refusal: Refusal) {
     let bytes = refusal.to_bytes();
     let written = poll_fn(|context| {
-        let write = tokio::io::AsyncWrite::poll_write(Pin::new(&mut stream), context, &bytes);
+        let write = tokio::io::AsyncWrite::poll_write(Pin::new(&mut *stream), context, &bytes);
         // A client that left no room for a few bytes does not read.
         Poll::Ready(matches!(write, Poll::Ready(Ok(count)) if count == bytes.len()))
     });
@@ -285,7 +292,7 @@ async fn say(mut stream: Stream, refusal: Refusal) {
 }
 
 /// Gives the socket to the application, after the head of a response if there is one.
-async fn hand_over(link: &Link, takeover: Takeover, mut stream: Stream, leftover: Bytes) {
+async fn hand_over(link: &Link, takeover: Takeover, mut stream: Private<Stream>, leftover: Bytes) {
     let Takeover { reply, head } = takeover;
     if !head.is_empty() {
         let written = timeout(link.settings.limits.write_timeout, stream.write_all(&head)).await;
@@ -294,7 +301,7 @@ async fn hand_over(link: &Link, takeover: Takeover, mut stream: Stream, leftover
             return;
         }
     }
-    let socket = match stream.into_fd() {
+    let socket = match stream.into_inner().into_fd() {
         Ok(fd) => Ok(HandedSocket { fd, leftover }),
         Err(error) => {
             tracing::error!(%error, "cannot take a socket out of the event loop");

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use rackrs_ruby::fork::Private;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::socket::Stream;
@@ -18,7 +19,7 @@ const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Shuts the sending side and discards input until the client closes or a limit is reached.
-pub(super) async fn close(mut stream: Stream) {
+pub(super) async fn close(mut stream: Private<Stream>) {
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -13,7 +13,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use rackrs_ruby::exchange::{Peer, Reply};
+use rackrs_ruby::{
+    exchange::{Peer, Reply},
+    fork::Private,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -43,7 +46,7 @@ pub(super) struct Link {
     pub(super) settings: Rc<Settings>,
     pub(super) peer: Arc<Peer>,
     /// `None` once it was taken for a hijack or for closing.
-    pub(super) stream: RefCell<Option<Stream>>,
+    pub(super) stream: RefCell<Option<Private<Stream>>>,
     /// Bytes that an earlier hyper had read and not used; to be read before the stream.
     pub(super) leftover: RefCell<Bytes>,
     timeouts: Cell<Timeouts>,
@@ -81,7 +84,7 @@ struct Current {
 }
 
 impl Link {
-    pub(super) fn new(settings: Rc<Settings>, stream: Stream, peer: Peer) -> Self {
+    pub(super) fn new(settings: Rc<Settings>, stream: Private<Stream>, peer: Peer) -> Self {
         let timeouts = Timeouts::from(&settings.limits);
         Self {
             settings,

@@ -170,7 +170,7 @@ impl Socket {
         operation: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         match self.link.stream.borrow_mut().as_mut() {
-            Some(stream) => operation(Pin::new(stream)),
+            Some(stream) => operation(Pin::new(&mut **stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }

@@ -4,7 +4,10 @@ use std::{cell::Cell, fs::File, future::Future, rc::Rc, sync::Arc, time::Duratio
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use rackrs_ruby::exchange::{Answer, Full, Peer, Request, Response, ResponseBody, Scheme};
+use rackrs_ruby::{
+    exchange::{Answer, Full, Peer, Request, Response, ResponseBody, Scheme},
+    fork::Private,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -106,7 +109,8 @@ impl<A: Application> Trial<A> {
     pub(super) fn connect(&self) -> Client {
         let (stream, served) = UnixStream::pair().unwrap();
         let peer = Peer { remote: None, local: None, scheme: Scheme::Http };
-        spawn_local(connection::run(Rc::clone(&self.worker), Stream::Unix(served), peer));
+        let served = Private::new(Stream::Unix(served));
+        spawn_local(connection::run(Rc::clone(&self.worker), served, peer));
         Client { stream, seen: Vec::new() }
     }
 

@@ -5,7 +5,10 @@
 use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use rackrs_ruby::exchange::{Peer, Scheme};
+use rackrs_ruby::{
+    exchange::{Peer, Scheme},
+    fork::Private,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -201,7 +204,7 @@ async fn serve<A: Application>(worker: Rc<Worker<A>>, stream: UnixStream) {
         .await
         .expect("the semaphore is never closed");
     let peer = Peer { remote: None, local: None, scheme: Scheme::Http };
-    connection::run(worker, Stream::Unix(stream), peer).await;
+    connection::run(worker, Private::new(Stream::Unix(stream)), peer).await;
 }
 
 /// The part of the client.

@@ -1,4 +1,10 @@
 //! The processes and channels behind the fleet's molds and workers.
+//!
+//! - [`process`]: what is known of one, and what can be heard of it
+//! - [`tell`]: telling them what to do, and ending them
+
+mod process;
+mod tell;
 
 #[cfg(test)]
 mod tests;
@@ -10,13 +16,7 @@ use std::{
     rc::Rc,
 };
 
-use nix::{sys::signal::Signal, unistd::Pid};
-use rackrs_sys::{
-    channel::{Channel, ChannelError, SendError},
-    process::{Exit, PidFd},
-    spawn::{Spawn, SpawnError},
-};
-use serde::Serialize;
+use rackrs_sys::{channel::Channel, process::Exit, spawn::Spawn};
 use tokio::sync::mpsc;
 
 use super::{
@@ -24,102 +24,18 @@ use super::{
     moment::Moment,
     rows::Rows,
 };
-use crate::{
-    http::Manner,
-    wire::{
-        self, AsyncChannel, Delivery, Failure, FromMold, FromWorker, Orders, ToMold, ToWorker,
-        WireError,
-    },
-};
+use crate::wire::{self, AsyncChannel, Delivery, Failure, Orders, ToMold, ToWorker};
+
+pub(crate) use process::ChildError;
+use process::Stranger;
+pub(super) use process::{Ended, Former, Mold, Report, Worker};
+use tell::kill;
 
 /// Reports that may wait for the master's loop before their readers are held up.
 const REPORTS_MAX: usize = 256;
 
 /// Ended children kept in mind until a worker claims to have been one of them.
 const STRANGERS_MAX: usize = 64;
-
-/// Something a child said, or that its channel closed.
-#[derive(Debug)]
-pub(super) enum Report {
-    /// From the mold of this generation with this birth number.
-    Mold(GenerationId, u64, Option<FromMold>),
-    /// From this worker's process with this birth number.
-    Worker(WorkerId, u64, Option<FromWorker>),
-}
-
-/// A child process could not be made or reached.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ChildError {
-    /// No channel to give to it.
-    #[error("cannot make a channel for a child process")]
-    Channel(#[source] ChannelError),
-    /// The mold could not be started.
-    #[error("cannot start the process that loads the application")]
-    Spawn(#[source] SpawnError),
-    /// It cannot be signalled.
-    #[error("cannot take hold of a child process")]
-    Hold(#[source] nix::errno::Errno),
-    /// It does not hear.
-    #[error("cannot reach a child process")]
-    Wire(#[source] WireError),
-    /// It has gone, or has not been started.
-    #[error("cannot reach a child process: it is not there")]
-    Gone,
-    /// Every row of the scoreboard is taken.
-    #[error("cannot make a worker: too many are still on their way out; wait for them")]
-    NoRow,
-}
-
-/// A mold's process.
-#[derive(Debug)]
-pub(super) struct Mold {
-    pub(super) birth: u64,
-    pub(super) pid: i32,
-    /// `None` once it has been dismissed.
-    pub(super) channel: Option<Rc<AsyncChannel>>,
-    pub(super) started: Moment,
-    pub(super) failure: Option<Failure>,
-    /// What it was before a refork made it a mold.
-    pub(super) former: Option<Former>,
-}
-
-/// A worker that has become, or will become, a mold.
-#[derive(Debug)]
-pub(super) struct Former {
-    /// Closed, it would take the master for gone.
-    pub(super) channel: Rc<AsyncChannel>,
-    pub(super) row: usize,
-}
-
-/// A worker's process.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) birth: u64,
-    pub(super) slot: u16,
-    pub(super) generation: GenerationId,
-    /// Known once it has spoken.
-    pub(super) pid: Option<i32>,
-    pub(super) channel: Rc<AsyncChannel>,
-    pub(super) asked: Moment,
-    pub(super) failure: Option<Failure>,
-    pub(super) row: usize,
-}
-
-/// A child that ended and was nobody's.
-#[derive(Debug)]
-struct Stranger {
-    pid: i32,
-    exit: Exit,
-    /// When it was reaped: from then on the pid can be another's.
-    ended: Moment,
-}
-
-/// Whose process ended.
-#[derive(Debug)]
-pub(super) enum Ended {
-    Mold { generation: GenerationId, pid: i32, exit: Exit, failure: Option<Failure> },
-    Worker { id: WorkerId, worker: Worker, pid: i32, exit: Exit },
-}
 
 /// The book of child processes.
 #[derive(Debug)]
@@ -255,71 +171,6 @@ impl Children {
         // It is in the book also when it does not hear: its end must be known.
         self.molds.insert(generation, mold);
         sent.map_err(ChildError::Wire)
-    }
-
-    /// Tells a mold; one that is not there, or has been dismissed, needs nothing.
-    pub(super) fn tell_mold(
-        &self,
-        generation: GenerationId,
-        message: &ToMold,
-    ) -> Result<(), ChildError> {
-        match self.molds.get(&generation).and_then(|mold| mold.channel.as_ref()) {
-            Some(channel) => unless_closed(channel.send(message, &[])).map_err(ChildError::Wire),
-            None => Ok(()),
-        }
-    }
-
-    /// Tells a worker; one that is not there needs nothing.
-    pub(super) fn tell_worker(&self, id: WorkerId, message: &ToWorker) -> Result<(), ChildError> {
-        match self.workers.get(&id) {
-            Some(worker) => {
-                unless_closed(worker.channel.send(message, &[])).map_err(ChildError::Wire)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Tells all molds and workers; gives what went wrong.
-    pub(super) fn tell_all(
-        &self,
-        to_mold: &impl Serialize,
-        to_worker: &impl Serialize,
-    ) -> Vec<WireError> {
-        let molds = self.molds.values().filter_map(|mold| mold.channel.as_ref());
-        let told_molds =
-            molds.filter_map(|channel| unless_closed(channel.send(to_mold, &[])).err());
-        let workers = self.workers.values().filter(|worker| worker.pid.is_some());
-        let told =
-            workers.filter_map(|worker| unless_closed(worker.channel.send(to_worker, &[])).err());
-        told_molds.chain(told).collect()
-    }
-
-    /// Closes the mold's channel after a last word: it leaves when it sees that.
-    pub(super) fn dismiss_mold(&mut self, generation: GenerationId, restarted: bool) {
-        let Some(mold) = self.molds.get_mut(&generation) else { return };
-        if let Some(channel) = mold.channel.take() {
-            // A mold that does not hear sees the closing.
-            let _ = channel.send(&ToMold::Leave { restarted }, &[]);
-            channel.shut_down();
-        }
-        if let Some(former) = &mold.former {
-            // One that still serves finishes that first; one that does not hear is killed later.
-            let _ = former.channel.send(&ToWorker::Drain(Manner::Promptly), &[]);
-        }
-    }
-
-    /// Sends SIGKILL to the mold; it is our child and not reaped yet, so the pid is its own.
-    pub(super) fn kill_mold(&self, generation: GenerationId) {
-        if let Some(mold) = self.molds.get(&generation) {
-            kill(mold.pid);
-        }
-    }
-
-    /// Sends SIGKILL to the worker if it still is `pid`.
-    pub(super) fn kill_worker(&self, id: WorkerId, pid: i32) {
-        if self.workers.get(&id).is_some_and(|worker| worker.pid == Some(pid)) {
-            kill(pid);
-        }
     }
 
     /// Whether a report with this birth number is from the present mold of `generation`.
@@ -462,18 +313,4 @@ impl Children {
         });
         Ok(channel)
     }
-}
-
-/// A child that has closed its end is on its way out: nothing has to be told to it any more, and of
-/// its end SIGCHLD tells.
-fn unless_closed(sent: Result<(), WireError>) -> Result<(), WireError> {
-    match sent {
-        Err(WireError::Send(SendError::Closed)) => Ok(()),
-        sent => sent,
-    }
-}
-
-fn kill(pid: i32) {
-    // A child that has gone meanwhile is what was wanted.
-    let _ = PidFd::open(Pid::from_raw(pid)).and_then(|pidfd| pidfd.send(Signal::SIGKILL));
 }

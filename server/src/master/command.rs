@@ -2,6 +2,9 @@
 //!
 //! Each personality has one table: [`PUMA`] and [`UNICORN`].
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     env,
@@ -132,7 +135,8 @@ impl Commands {
     /// Signals that were held, here or by whoever started us, arrive from now on.
     ///
     /// A terminal's window size changes (WINCH) are heard only by a daemon, and a HUP that the
-    /// starter set to be ignored (nohup) stays ignored; without log files Puma's HUP stops.
+    /// starter set to be ignored (nohup) stays ignored; without log files Puma's HUP stops. A USR2
+    /// that is not ours is ignored: by default it would end us.
     ///
     /// # Errors
     ///
@@ -143,7 +147,10 @@ impl Commands {
             let unheard = match number {
                 libc::SIGWINCH => !config.daemon,
                 libc::SIGHUP => signals::is_ignored(Signal::SIGHUP)?,
-                libc::SIGUSR2 => env::var_os(SKIP_USR2).is_some(),
+                libc::SIGUSR2 if env::var_os(SKIP_USR2).is_some() => {
+                    signals::ignore(Signal::SIGUSR2)?;
+                    true
+                }
                 _ => false,
             };
             // Puma: "reopen stdout_redirect files, else stop".
@@ -186,22 +193,6 @@ impl Commands {
         for (source, command) in &mut self.sources {
             if let Poll::Ready(Some(())) = source.poll_recv(context) {
                 self.pending.push_back(*command);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// spec: Puma's launcher.rb and cluster.rb, Unicorn's SIGNALS.
-    #[test]
-    fn no_signal_has_two_meanings() {
-        for table in [PUMA, UNICORN] {
-            for (place, (number, _)) in table.iter().enumerate() {
-                let again = table[place + 1..].iter().any(|(other, _)| other == number);
-                assert!(!again, "signal {number}");
             }
         }
     }

@@ -4,35 +4,35 @@
 //! out. Nothing here forks, signals or logs, and all of it can be written down and taken up again
 //! by another program in the same process (a restart).
 //!
+//! - [`event`]: what it is told, and what it wants done
 //! - [`slots`]: which worker has which place, and how one takes over from another
-//! - [`restart`]: the transaction from one generation to the next, and back
+//! - [`failures`]: what the end of a process means for a start or restart
+//! - [`restart`]: the transaction from one generation to the next; [`swap`]: its part that touches
+//!   the slots, there and back
 
+mod event;
+mod failures;
 mod restart;
 mod slots;
+mod swap;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     mold_state::{self, MoldState},
     moment::Moment,
-    watch::Stuck,
-    worker_state::{self, KillReason, WorkerState},
+    worker_state::{self, WorkerState},
 };
-use crate::{http::Manner, wire::Failure};
+use crate::http::Manner;
 
+pub(crate) use event::{Action, Event, Outcome, Plan};
 pub(crate) use restart::{Kind, Restart, RestartEnd, Ticket};
 use slots::Slot;
 pub(crate) use slots::WorkersChange;
-
-/// Processes of one worker that may fail in a row before a start is given up.
-pub(crate) const START_FAILURES_MAX: u32 = 3;
-
-/// sysexits(3): a failure that may pass.
-const EX_TEMPFAIL: u8 = 75;
 
 /// A generation's number: 1 for the code that the server was started with.
 pub(crate) type GenerationId = u32;
@@ -51,120 +51,6 @@ enum Stage {
     Stopping(Outcome),
     /// Nothing is left.
     Finished,
-}
-
-/// How the master ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Outcome {
-    /// It was told to.
-    Stopped,
-    /// It never served.
-    FailedToStart(Failure),
-}
-
-/// What can happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// The mold of this generation loaded the application.
-    MoldLoaded(GenerationId),
-    /// The mold's process ended; with the reason, should it be the end of a start or restart.
-    MoldExited(GenerationId, Failure),
-    /// Something happened to a worker.
-    Worker(WorkerId, worker_state::Event),
-    /// A worker's process ended; with what it said before, if it spoke.
-    WorkerExited {
-        /// Which.
-        worker: WorkerId,
-        /// Status 0.
-        clean: bool,
-        /// Why it gave up.
-        failure: Option<Failure>,
-    },
-    /// The new program has shown that it can take over.
-    Proved,
-    /// It has not, or it could not be executed.
-    NotProved(Failure),
-    /// This worker has used up its requests or memory: put another in its place.
-    Recycle(WorkerId),
-    /// Another number of slots.
-    Workers(WorkersChange),
-    /// Drain, then end.
-    StopGracefully,
-    /// End without draining.
-    StopNow,
-    /// Time has passed.
-    Tick,
-}
-
-/// What must be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Start a mold process.
-    SpawnMold(GenerationId),
-    /// Have the mold run its last hooks, and close its channel.
-    DismissMold(GenerationId),
-    /// Send the mold SIGKILL.
-    KillMold(GenerationId),
-    /// Make a channel and ask the worker's mold for it.
-    AskForFork(WorkerId),
-    /// Should it be born all the same, this worker must find that nobody wants it.
-    Disown(WorkerId),
-    /// Tell the worker to drain.
-    Drain(WorkerId, Manner),
-    /// Have the worker log where its threads stand.
-    AskForConfession(WorkerId, i32, Stuck),
-    /// Send the worker SIGKILL.
-    Kill(WorkerId, i32, KillReason),
-    /// Have the worker finish what it holds and become the mold of this generation.
-    Promote(WorkerId, GenerationId),
-    /// Nothing of this generation is left.
-    Forget(GenerationId),
-    /// Have a new program show in a child that it can take over.
-    Prove,
-    /// Give that up.
-    KillProof,
-    /// Become the new program.
-    Become,
-    /// A restart was begun.
-    RestartBegun(Ticket, Kind),
-    /// A restart is over.
-    RestartEnded(RestartEnd),
-    /// All slots serve: write the pid file, tell whoever waits for the start.
-    AnnounceServing,
-    /// Nothing is left: end.
-    Finish(Outcome),
-}
-
-/// Limits and numbers of one generation, from its configuration.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Plan {
-    /// Loading of the application by the mold.
-    pub(crate) load: Duration,
-    /// From a worker's fork to its first accept.
-    pub(crate) boot: Duration,
-    /// From the order to drain to the end.
-    pub(crate) drain: Duration,
-    /// Slots to fill.
-    pub(crate) workers: u16,
-    /// Slots that are swapped at a time in a restart, at least 1.
-    pub(crate) batch: u16,
-}
-
-/// How long a dismissed mold may take for its `at_exit` blocks before it is killed.
-const MOLD_LEAVE_MAX: Duration = Duration::from_secs(5);
-
-/// How much longer than its own limit a worker has before the master kills it: it must get the
-/// chance to cut its connections and run its `at_exit` blocks itself.
-const DRAIN_GRACE: Duration = Duration::from_secs(3);
-
-impl Plan {
-    fn mold_limits(&self) -> mold_state::Limits {
-        mold_state::Limits { boot: self.load, leave: MOLD_LEAVE_MAX }
-    }
-
-    fn worker_limits(&self) -> worker_state::Limits {
-        worker_state::Limits { boot: self.boot, drain: self.drain + DRAIN_GRACE }
-    }
 }
 
 /// One version of the application: its mold, and the numbers its workers live by.
@@ -330,57 +216,6 @@ impl Fleet {
             }
         }
         self.settle(now, actions);
-    }
-
-    fn on_mold_exit(
-        &mut self,
-        number: GenerationId,
-        failure: Failure,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(generation) = self.generations.get(&number) else { return };
-        let was_ready = generation.mold_ready();
-        let was_killed = matches!(generation.mold.state(), mold_state::State::Killing { .. });
-        self.tell_mold(number, mold_state::Event::Exited, now, actions);
-        let failure = if was_killed {
-            let reason = "cannot load the application, or fork it: it took longer than \
-                          --load-timeout or --worker-boot-timeout allows"
-                .to_owned();
-            Failure { reason, status: EX_TEMPFAIL }
-        } else {
-            failure
-        };
-        // Of a fork that the mold was asked for, the closing of its channel tells.
-        if self.stage == Stage::Starting && !was_ready {
-            self.stop(Outcome::FailedToStart(failure), now, actions);
-        } else if self.restart.as_ref().is_some_and(|restart| restart.is_for(number)) {
-            self.fail_restart(failure, now, actions);
-        }
-    }
-
-    /// Ends a start in which a worker keeps failing, and a restart in which one fails at all.
-    fn on_failure_of(
-        &mut self,
-        id: WorkerId,
-        failure: Option<Failure>,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(worker) = self.workers.get(&id) else { return };
-        let (slot, failures) = (worker.slot, worker.state.failures());
-        let is_new = self.restart.as_ref().is_some_and(|restart| restart.is_for(worker.generation));
-        let failure = || {
-            failure.unwrap_or_else(|| Failure {
-                reason: format!("cannot start worker {slot}: it failed {failures} times"),
-                status: 1,
-            })
-        };
-        if self.stage == Stage::Starting && failures >= START_FAILURES_MAX {
-            self.stop(Outcome::FailedToStart(failure()), now, actions);
-        } else if is_new && failures > 0 {
-            self.fail_restart(failure(), now, actions);
-        }
     }
 
     fn stop(&mut self, outcome: Outcome, now: Moment, actions: &mut Vec<Action>) {

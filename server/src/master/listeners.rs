@@ -76,7 +76,8 @@ impl Listeners {
             let listener = Listener::adopt(fd, None)
                 .map_err(|source| ListenError::Unusable { name, source })?;
             let bind = config.binds.iter().find(|bind| means(bind, &listener.address)).cloned();
-            if bind.is_some() || config.activated_sockets != ActivatedSockets::Named {
+            let wants_all = config.activated_sockets != ActivatedSockets::Named;
+            if bind.is_some() || wants_all || config.default_binds {
                 open.push(Open { bind, listener, passed: true });
             } else {
                 events::complain(&format!(

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, Pid, access};
 
 use super::handover;
 use crate::config::Config;
@@ -33,6 +33,9 @@ pub struct Invocation {
     /// Where it was typed, by the name that the user had for it (`$PWD`): after a deploy the same
     /// name leads to another release.
     pub directory: PathBuf,
+    /// The process that was started, which a service manager means with `LISTEN_PID` and
+    /// `WATCHDOG_PID`: this one, or the launcher that has become a daemon's parent.
+    pub launched_as: Pid,
 }
 
 impl Invocation {
@@ -196,8 +199,11 @@ mod tests {
         fs::create_dir(folder.path().join("bin")).unwrap();
         fs::write(&program, "").unwrap();
         let find = |name: &OsStr| {
-            let invocation =
-                Invocation { arguments: vec![name.into()], directory: folder.path().into() };
+            let invocation = Invocation {
+                arguments: vec![name.into()],
+                directory: folder.path().into(),
+                launched_as: Pid::this(),
+            };
             invocation.find(Some(OsStr::new("/nowhere:bin"))).ok()
         };
         assert_eq!(find(program.as_os_str()), None, "it may not be executed");

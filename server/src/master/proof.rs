@@ -71,7 +71,7 @@ impl Proof {
             .inherit(theirs.as_fd(), CHANNEL)
             .inherit(record, RECORD)
             .spawn()
-            .map_err(ChildError::Spawn)?;
+            .map_err(ChildError::Proof)?;
         // It is our child and not reaped yet, so the pid is its own.
         let process = PidFd::open(pid).map_err(ChildError::Hold)?;
         Ok((Self { process }, AsyncChannel::new(ours).map_err(ChildError::Wire)?))

@@ -18,7 +18,8 @@ use super::{
     handover::TakeOverError,
     listeners::{ListenError, Listeners},
     program::{Invocation, PASSED_SOCKETS},
-    run::{Announce, Announced, LoopEnd, Master, Site},
+    run::{Announce, Announced, LoopEnd, Master},
+    site::Site,
     state_file,
     take_over::{self, Inheritance},
 };
@@ -170,8 +171,13 @@ fn start(
         events.error(&error);
     }
     let [count, pid, names] = PASSED_SOCKETS.map(env::var_os);
-    let passed = activation::passed(pid.as_deref(), count.as_deref(), names.as_deref())
-        .map_err(ListenError::from)?;
+    let passed = activation::passed(
+        invocation.launched_as,
+        pid.as_deref(),
+        count.as_deref(),
+        names.as_deref(),
+    )
+    .map_err(ListenError::from)?;
     let mut listeners = Listeners::activated(config, passed)?;
     listeners.ensure(config)?;
     for (address, is_passed) in listeners.addresses() {
@@ -201,16 +207,12 @@ fn go_on(
     notifier: &mut Option<ReadyNotifier>,
 ) -> Result<StopEnding, StartError> {
     let old = Rc::clone(inheritance.config());
-    let resolved = resolved.map(Rc::new);
+    let resolved = resolved.and_then(with_its_logs).map(Rc::new);
     let end = run(async {
         let mut commands =
             Commands::listen(resolved.as_deref().unwrap_or(&old)).map_err(StartError::Prepare)?;
         let take_over::Estate { site, pid_file, pending } = inheritance.enter()?;
         commands.put_back(pending);
-        // As at every start: something may have renamed or removed them since.
-        if let Err(error) = reopen_logs(&old) {
-            events.error(&error);
-        }
         let pid_file = match pid_file {
             Some(Ok(pid_file)) => PidFileStage::Written(pid_file),
             Some(Err(error)) => {
@@ -230,6 +232,14 @@ fn go_on(
     match end.outcome {
         Outcome::Stopped => Ok(end.ending),
         Outcome::FailedToStart(failure) => Err(StartError::Failed(failure)),
+    }
+}
+
+/// The same name may mean another file now, behind a link that a deploy has switched.
+fn with_its_logs(config: Config) -> Result<Config, Failure> {
+    match reopen_logs(&config) {
+        Ok(()) => Ok(config),
+        Err(error) => Err(Failure { reason: chain(&error), status: error.exit_code() }),
     }
 }
 
@@ -362,6 +372,8 @@ impl Announcement<'_> {
 
 impl Announce for Announcement<'_> {
     fn serving(&mut self) -> Announced {
+        // The pid file is the last to be written: who waits for it finds everything else.
+        self.write_state_file();
         if let PidFileStage::Claimed(claim) = mem::replace(&mut self.pid_file, PidFileStage::None) {
             match claim.write(nix::unistd::getpid()) {
                 Ok(pid_file) => self.pid_file = PidFileStage::Written(pid_file),
@@ -371,7 +383,10 @@ impl Announce for Announcement<'_> {
                 }
             }
         }
-        self.write_state_file();
+        Announced::GoOn
+    }
+
+    fn told_manager(&mut self) {
         if let Some(notifier) = self.notifier.take() {
             leave_terminal(&self.config);
             // A launcher that was killed meanwhile waits for nothing.
@@ -379,7 +394,6 @@ impl Announce for Announcement<'_> {
         } else {
             self.events.serving();
         }
-        Announced::GoOn
     }
 
     fn restarted(&mut self, config: &Config) {
@@ -433,6 +447,8 @@ impl Announce for Check<'_> {
         *self.loaded = true;
         Announced::Stop
     }
+
+    fn told_manager(&mut self) {}
 
     fn restarted(&mut self, _config: &Config) {}
 

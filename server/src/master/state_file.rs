@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, Permissions},
-    io::{self, Write},
-    os::unix::fs::PermissionsExt,
+    io::{self, Read, Write},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,9 @@ use crate::config::Config;
 
 /// Readable for everybody, as Puma's is: it holds no secret.
 const MODE: u32 = 0o644;
+
+/// So much of one that may be another's is looked at.
+const BYTES_MAX: u64 = 64 * 1024;
 
 /// Why there is no state file, or why it stays.
 #[derive(Debug, thiserror::Error)]
@@ -57,18 +60,42 @@ fn text(pid: u32, config: &Config) -> String {
     // JSON's quotation is YAML's.
     let quoted = |path: &Path| serde_json::json!(path.to_string_lossy()).to_string();
     format!(
-        "---\npid: {pid}\ncontrol_url: unix://{}\ncontrol_auth_token: \nrunning_from: {}\n",
-        config.control.display(),
+        "---\npid: {pid}\ncontrol_url: {}\ncontrol_auth_token: \nrunning_from: {}\n",
+        url(&config.control),
         quoted(&config.directory)
     )
 }
 
-/// Takes it away; one that is gone already is what is wanted.
+/// What `rackrsctl -C` takes, without the characters that have a meaning for YAML.
+fn url(path: &Path) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~+,=@".contains(&byte);
+    let encode = |&byte: &u8| match byte {
+        byte if plain(byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    let path: String = path.as_os_str().as_bytes().iter().map(encode).collect();
+    format!("unix://{path}")
+}
+
+/// Takes it away, if it is ours; one that is gone already is what is wanted.
 pub(super) fn remove(path: &Path) -> Result<(), StateFileError> {
+    if !is_ours(path) {
+        return Ok(());
+    }
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(StateFileError::Remove { path: path.to_owned(), source })
         }
         _ => Ok(()),
     }
+}
+
+/// Whether it names this process: another server may have written its own since.
+fn is_ours(path: &Path) -> bool {
+    let is_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    let mut text = String::new();
+    let read = |file: fs::File| file.take(BYTES_MAX).read_to_string(&mut text);
+    is_file
+        && fs::File::open(path).and_then(read).is_ok()
+        && text.lines().any(|line| line == format!("pid: {}", std::process::id()))
 }

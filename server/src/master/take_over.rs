@@ -19,7 +19,7 @@ use super::{
     handover::{MoldRecord, PidFileRecord, Record, TakeOverError, WorkerRecord},
     listeners::Listeners,
     rows::Rows,
-    run::Site,
+    site::Site,
 };
 use crate::{config::Config, control::ControlServer};
 

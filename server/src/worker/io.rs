@@ -15,6 +15,7 @@ use nix::sys::{
 };
 use rackrs_ruby::{
     exchange::{Full, Queue, Request},
+    fork::Private,
     pool::{Pool, PoolStatus},
 };
 use rackrs_sys::temp_file;
@@ -130,18 +131,11 @@ impl Io {
         let Birth { config, channel, listeners, .. } = birth;
         let config = Rc::new(config);
         let log = Events::new(&config);
-        let channel = match AsyncChannel::new(channel) {
+        let channel = match AsyncChannel::new(channel.into_inner()) {
             Ok(channel) => Rc::new(channel),
             Err(error) => {
                 log.error(&error);
                 return EX_OSERR.into();
-            }
-        };
-        let sources = match listeners.into_iter().map(source).collect() {
-            Ok(sources) => sources,
-            Err(errno) => {
-                let reason = format!("cannot use an inherited listening socket: {errno}");
-                return fail(&channel, &log, reason, EX_OSERR).into();
             }
         };
         let application = Threads {
@@ -158,6 +152,14 @@ impl Io {
                 return fail(&channel, &log, chain(&error), error.exit_code()).into();
             }
         }
+        let listeners = listeners.into_iter().map(Private::into_inner);
+        let sources = match listeners.map(source).collect() {
+            Ok(sources) => sources,
+            Err(errno) => {
+                let reason = format!("cannot use an inherited listening socket: {errno}");
+                return fail(&channel, &log, reason, EX_OSERR).into();
+            }
+        };
         // A message sent now is read after the accept loops have been polled for the first time at
         // the latest, and the kernel queues whoever connects before.
         if let Err(error) = channel.send(&FromWorker::Ready, &[]) {

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, os::fd::OwnedFd, rc::Rc};
 
+use rackrs_ruby::fork::Private;
 use rackrs_sys::channel::Channel;
 use tokio::sync::{Notify, watch};
 
@@ -18,9 +19,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Promotion {
     /// To the master.
-    pub(crate) channel: Channel,
+    pub(crate) channel: Private<Channel>,
     /// For the workers that it will fork.
-    pub(crate) listeners: Vec<OwnedFd>,
+    pub(crate) listeners: Vec<Private<OwnedFd>>,
     /// The generation that it brings.
     pub(crate) generation: u32,
 }
@@ -48,7 +49,13 @@ impl Ears {
                     promotion.set(promoted(generation, descriptors));
                     leave(Manner::Gently);
                 }
-                Ok(Some(Delivery { message, .. })) => self.obey(&message).await,
+                Ok(Some(Delivery { message, .. })) => {
+                    if message == ToWorker::Confess {
+                        // It is about to be killed: who comes now is for the others to serve.
+                        leave(Manner::Promptly);
+                    }
+                    self.obey(&message).await;
+                }
                 Ok(None) => {
                     tracing::debug!("the master is gone");
                     return leave(Manner::Promptly);
@@ -91,8 +98,8 @@ impl Ears {
 
 fn promoted(generation: u32, descriptors: Vec<OwnedFd>) -> Option<Promotion> {
     let mut descriptors = descriptors.into_iter();
-    let channel = Channel::from_fd(descriptors.next()?);
-    Some(Promotion { channel, listeners: descriptors.collect(), generation })
+    let channel = Private::new(Channel::from_fd(descriptors.next()?));
+    Some(Promotion { channel, listeners: descriptors.map(Private::new).collect(), generation })
 }
 
 /// The next order to drain that is stronger than `last`; the worker's own TERM is one too.

@@ -4,6 +4,7 @@ use rackrs_ruby::{
     Ruby, RubyError,
     exception::Exception,
     exchange::Request,
+    hooks::Hook,
     load::Loaded,
     pool::Serve,
     rack::{self, Context, Settings},
@@ -11,7 +12,7 @@ use rackrs_ruby::{
 
 use tokio::sync::mpsc;
 
-use crate::{config::Config, telemetry::events};
+use crate::{config::Config, hooks, telemetry::events};
 
 /// The environment in which failure pages show the exception.
 const DEVELOPMENT: &str = "development";
@@ -60,6 +61,10 @@ impl Serve for RackService {
             "an exception outside of any request: {}",
             exception.full_message
         ));
+    }
+
+    fn hook_failed(&self, _ruby: &Ruby, hook: Hook, exception: &Exception) {
+        hooks::complain(hook, exception);
     }
 
     fn backtraces(&self, text: &str) {

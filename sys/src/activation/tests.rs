@@ -44,7 +44,7 @@ fn listener() -> (tempfile::TempDir, UnixListener) {
 /// With the pid of this process.
 fn ours(count: &str, names: Option<&str>) -> Result<Vec<Passed>, ActivationError> {
     let pid = getpid().to_string();
-    passed(Some(pid.as_ref()), Some(count.as_ref()), names.map(OsStr::new))
+    passed(getpid(), Some(pid.as_ref()), Some(count.as_ref()), names.map(OsStr::new))
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn nothing_is_passed_to_another_process() {
         (Some(OsStr::new(&parent)), three),
         (Some(OsStr::new(&parent)), Some(OsStr::new("nonsense"))),
     ] {
-        assert!(passed(pid, count, None).unwrap().is_empty());
+        assert!(passed(getpid(), pid, count, None).unwrap().is_empty());
     }
     let this = getpid().to_string();
-    assert!(passed(Some(this.as_ref()), None, None).unwrap().is_empty());
+    assert!(passed(getpid(), Some(this.as_ref()), None, None).unwrap().is_empty());
     assert!(ours("0", None).unwrap().is_empty());
     assert!(ours("0", Some("")).unwrap().is_empty());
 }
@@ -92,7 +92,7 @@ fn garbled_variables_are_told() {
         assert_eq!(error.exit_code(), 78);
         error.to_string()
     };
-    let text = variable(passed(Some("x".as_ref()), Some("1".as_ref()), None));
+    let text = variable(passed(getpid(), Some("x".as_ref()), Some("1".as_ref()), None));
     assert!(text.contains("LISTEN_PID is \"x\"; start through the service manager"), "{text}");
     for count in ["", "-1", "1x"] {
         let text = variable(ours(count, None));

@@ -46,8 +46,9 @@ pub struct Plan {
     pub between: Duration,
     /// The longest that one restart may take, and that one answer may.
     pub limit: Duration,
-    /// Whether no client's answer may come from an older release than its answer before. One
-    /// worker that replaces another can promise this; several that are replaced in turn cannot.
+    /// Whether no client's answer may come from an older release than its answer before. Only a
+    /// server whose old workers have stopped accepting before new ones begin can promise this:
+    /// rackrs lets both accept for a moment, so that no client waits.
     pub monotonic: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::flag::{Action, Effect, Flag, Heading, Kind, Takes},
-    config::{Personality, ShowFormat, path},
+    config::{Personality, ShowFormat, decode_uri, path},
 };
 
 const PLAIN: Flag = Flag { heading: Heading::Running, ..Flag::PLAIN };
@@ -37,10 +37,15 @@ pub(super) const FLAGS: &[Flag] = &[
         help: "Control socket, unix://PATH",
         more: "rackrsctl speaks to it; only its owner and root may. Default: the pid file's name with .ctl, such as \
                /tmp/web_server.ctl.",
-        effect: Effect::Set(|settings, given| match given.text.strip_prefix("unix://") {
-            Some(text) => given.fill(&mut settings.control, |_| path(text).map(Some)),
-            None => Err(given
-                .refuse("it must be unix:// and a path; rackrs controls by a socket file only")),
+        effect: Effect::Set(|settings, given| {
+            match given.text.strip_prefix("unix://") {
+            Some(text) if !text.starts_with('@') && !text.contains('?') => {
+                let decoded = |_: &str| path(&decode_uri(text)?).map(Some);
+                given.fill(&mut settings.control, decoded)
+            }
+            _ => Err(given
+                .refuse("it must be unix:// and a path without options; rackrs controls by a socket file only")),
+        }
         }),
         ..PLAIN
     },

@@ -118,7 +118,11 @@ fn short_enough(address: &str, what: &str) -> Result<(), String> {
 }
 
 /// `%xx` to bytes. The result must be UTF-8, because the configuration travels as JSON.
-fn decode(text: &str) -> Result<String, String> {
+///
+/// # Errors
+///
+/// The reason, with what to write instead.
+pub(crate) fn decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -134,6 +138,11 @@ fn decode(text: &str) -> Result<String, String> {
         return Err("a socket's address cannot hold a NUL byte".to_owned());
     }
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+}
+
+/// The URL of a socket file without options.
+pub(crate) fn unix_url(path: &Path) -> String {
+    format!("unix://{}", encode(&path.to_string_lossy()))
 }
 
 /// The reverse of [`decode`], for what would not survive it.

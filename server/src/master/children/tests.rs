@@ -3,6 +3,10 @@
 use tokio::task::LocalSet;
 
 use super::*;
+use crate::{
+    http::Manner,
+    wire::{FromWorker, WireError},
+};
 
 /// A book with one worker that was asked for, and the worker's end of its channel.
 fn asked_for(id: WorkerId) -> (Children, Channel) {

@@ -66,12 +66,12 @@ pub(crate) struct Restart {
     pub(crate) ticket: Ticket,
     pub(crate) kind: Kind,
     pub(crate) began: Moment,
-    stage: Step,
+    pub(super) stage: Step,
 }
 
 /// How far it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Step {
+pub(super) enum Step {
     /// The new program shows in a child that it can take over.
     Proving { deadline: Moment },
     /// This process becomes the new program.
@@ -229,7 +229,7 @@ impl Fleet {
         self.end_restart(Err(Failure { reason, status: EX_TEMPFAIL }), now, actions);
     }
 
-    fn end_restart(
+    pub(super) fn end_restart(
         &mut self,
         result: Result<GenerationId, Failure>,
         now: Moment,
@@ -254,7 +254,7 @@ impl Fleet {
 
     /// Begins the restart that waits, once the generation before the last has gone: there are
     /// never more than two at a time, so the memory has a bound.
-    fn begin_queued(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    pub(super) fn begin_queued(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let Some(kind) = self.queued else { return };
         if self.stage != Stage::Serving {
             return;
@@ -341,102 +341,5 @@ impl Fleet {
         self.generations.insert(to, Generation::new(mold, plan));
         self.step(Step::Loading { to });
         actions.push(Action::Promote(worker, to));
-    }
-
-    /// A change of the number of slots during a restart holds after it too.
-    pub(super) fn plan_restart_for(&mut self, workers: u16) {
-        if let Some(Restart { stage: Step::Loading { to } | Step::Swapping { to }, .. }) =
-            &self.restart
-            && let Some(next) = self.generations.get_mut(to)
-        {
-            next.plan.workers = workers;
-        }
-    }
-
-    /// Starts as many successors as may be under way, and ends the restart when all have taken
-    /// over.
-    fn swap(&mut self, to: GenerationId, now: Moment, actions: &mut Vec<Action>) {
-        let Some(Plan { workers, batch, .. }) = self.generations.get(&to).map(|next| next.plan)
-        else {
-            return;
-        };
-        while self.slots_wanted() < workers {
-            self.slots.push(super::Slot::default());
-        }
-        let mut under_way = 0;
-        let mut is_complete = true;
-        for place in 0..usize::from(workers) {
-            let slot = self.slots[place];
-            if self.generation_of(slot.current) == Some(to) {
-                continue;
-            }
-            is_complete = false;
-            if under_way == batch.max(1) {
-                break;
-            }
-            under_way += 1;
-            if self.generation_of(slot.successor) == Some(to) {
-                continue;
-            }
-            if let Some(unwanted) = slot.successor {
-                self.see_off(unwanted, Manner::Promptly, now, actions);
-            }
-            self.start_successor(place, to, now);
-        }
-        if is_complete {
-            self.commit(to, workers, now, actions);
-        }
-    }
-
-    fn commit(&mut self, to: GenerationId, workers: u16, now: Moment, actions: &mut Vec<Action>) {
-        let former = std::mem::replace(&mut self.serving, to);
-        self.tell_mold(former, mold_state::Event::StopRequested, now, actions);
-        self.resize(workers, now, actions);
-        self.end_restart(Ok(to), now, actions);
-        self.begin_queued(now, actions);
-    }
-
-    /// Gives the slots back to the serving generation; nobody goes before a successor serves.
-    fn revert(
-        &mut self,
-        from: GenerationId,
-        failure: Failure,
-        now: Moment,
-        actions: &mut Vec<Action>,
-    ) {
-        let mut is_complete = true;
-        for place in 0..self.slots.len() {
-            let slot = self.slots[place];
-            if self.generation_of(slot.successor) == Some(from) {
-                self.slots[place].successor = None;
-                if let Some(unwanted) = slot.successor {
-                    self.see_off(unwanted, Manner::Promptly, now, actions);
-                }
-            }
-            if self.generation_of(slot.current) != Some(from) {
-                continue;
-            }
-            if self.is_served(&slot) {
-                is_complete = false;
-                if self.slots[place].successor.is_none() {
-                    self.start_successor(place, self.serving, now);
-                }
-                continue;
-            }
-            // It serves nobody: nothing is lost when it goes first.
-            if let Some(dead) = slot.current {
-                self.see_off(dead, Manner::Promptly, now, actions);
-            }
-            let successor = self.slots[place].successor.take();
-            let number = u16::try_from(place).unwrap_or(u16::MAX);
-            self.slots[place].current =
-                successor.or_else(|| self.make_worker(number, self.serving, now));
-        }
-        // Slots that only the new generation was to fill.
-        self.slots.retain(|slot| slot.current.is_some());
-        if is_complete {
-            self.end_restart(Err(failure), now, actions);
-            self.begin_queued(now, actions);
-        }
     }
 }

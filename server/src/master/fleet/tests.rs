@@ -4,7 +4,10 @@ mod lives;
 mod restarts;
 mod states;
 
-use super::*;
+use std::time::Duration;
+
+use super::{event::DRAIN_GRACE, failures::START_FAILURES_MAX, worker_state::KillReason, *};
+use crate::wire::Failure;
 
 const PLAN: Plan = Plan {
     load: Duration::from_mins(5),

@@ -164,8 +164,11 @@ impl<A: Announce> Master<'_, A> {
             self.events.failure(&failure.reason);
         }
         let state = self.fleet.worker(id).map(|view| view.state);
-        let is_expected =
-            matches!(state, Some(State::Draining { .. } | State::Killing { .. }) | None);
+        // One that is asked for its confession may find that it can leave by itself after all.
+        let is_expected = matches!(
+            state,
+            Some(State::Draining { .. } | State::Confessing { .. } | State::Killing { .. }) | None
+        );
         if !self.fleet.is_stopping() && !is_expected {
             self.events.worker_exited(slot, pid, exit);
             self.log_row(slot, pid, row);

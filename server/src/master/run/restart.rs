@@ -22,6 +22,7 @@ use crate::{
         },
         program,
         proof::{self, Answer, Proof},
+        site,
     },
     telemetry::chain,
     wire::{AsyncChannel, Failure, ToMold},
@@ -147,6 +148,7 @@ impl<A: Announce> Master<'_, A> {
             Ok(record) => record,
             Err(error) => return error.to_string(),
         };
+        self.manager.hand_over(&mut environment);
         environment.push((handover::VARIABLE.into(), handover::variable(record.as_fd()).into()));
         let mut exec = Exec::new(file, self.invocation.arguments.clone())
             .environment(environment)
@@ -250,7 +252,7 @@ impl<A: Announce> Master<'_, A> {
         });
         match prepared {
             Ok(config) => {
-                let plan = super::plan(&config, config.workers.max(1));
+                let plan = site::plan(&config, config.workers.max(1));
                 self.next_config = Some(config);
                 let mut actions = Vec::new();
                 self.fleet.become_done(plan, super::Moment::now(), &mut actions);

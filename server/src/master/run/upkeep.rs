@@ -88,16 +88,23 @@ fn watched(state: State) -> Option<(i32, Moment)> {
 fn see(row: &Row, pid: i32, watched: Moment, upkeep: &Upkeep) -> Seen {
     let pid = Pid::from_raw(pid);
     // A process that has ended meanwhile has no memory that could be too much.
-    let resident = || process::resident_bytes(pid).ok();
-    let proportional = || process::proportional_bytes(pid).ok();
+    let wants_memory =
+        upkeep.resident_bytes_max.is_some() || upkeep.proportional_bytes_max.is_some();
+    let resident = wants_memory.then(|| process::resident_bytes(pid).ok()).flatten();
+    // The share costs the kernel a walk over all pages, and is never more than the whole.
+    let may_be_over = |limit: u64| resident.is_some_and(|bytes| bytes > limit);
+    let proportional = upkeep
+        .proportional_bytes_max
+        .filter(|limit| may_be_over(*limit))
+        .and_then(|_| process::proportional_bytes(pid).ok());
     Seen {
         watched,
         io_beat: Moment::from_ms(row.io_beat_ms()),
         ruby_beat: Moment::from_ms(row.ruby_beat_ms()),
         oldest: row.oldest_ms().map(Moment::from_ms),
         requests: row.load().requests,
-        resident_bytes: upkeep.resident_bytes_max.and_then(|_| resident()),
-        proportional_bytes: upkeep.proportional_bytes_max.and_then(|_| proportional()),
+        resident_bytes: resident,
+        proportional_bytes: proportional,
     }
 }
 

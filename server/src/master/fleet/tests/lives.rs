@@ -222,7 +222,7 @@ impl World {
 /// by accident may leave one empty.
 #[test]
 fn nothing_but_an_accident_empties_a_slot() {
-    for seed in 0..2_000 {
+    for seed in 0..1_000 {
         let mut world = World::new(seed);
         let mut was_served = 0;
         for step in 0..400 {
@@ -248,7 +248,7 @@ fn nothing_but_an_accident_empties_a_slot() {
 /// Whatever has happened, a stop leads to the end, once.
 #[test]
 fn every_life_can_be_ended() {
-    for seed in 0..2_000 {
+    for seed in 0..1_000 {
         let mut world = World::new(seed);
         for _ in 0..seed % 300 {
             if world.finished {

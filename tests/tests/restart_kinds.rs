@@ -196,7 +196,7 @@ fn a_daemon_keeps_its_pid_its_pid_file_and_its_control_socket() {
     let clients = Poller::start(&server);
     for name in ["new", "newest"] {
         server.write("config.ru", &release(name, ""));
-        server.rackrsctl("restart --wait").assert_success();
+        server.ctl("restart --wait").assert_success();
         clients.eventually_hears(&format!("{name} "));
         assert_eq!(files.each_ref().map(inode), before);
         assert_eq!(server.written_pid(), Some(master));

@@ -108,3 +108,24 @@ fn a_stop_in_which_the_new_generation_outlives_the_old_ends_in_peace() {
     let log = server.log();
     assert!(log.contains("Goodbye") && !log.contains("panicked"), "{log}");
 }
+
+/// As with Puma, whose new program opens them at its start.
+#[test]
+fn log_files_that_were_renamed_are_made_anew_by_a_restart() {
+    let builder = ServerBuilder::of_source("warn 'loaded'\nrun ->(_) { [200, {}, []] }\n");
+    let (out, err) = (builder.path("out.log"), builder.path("err.log"));
+    let server = builder
+        .args("--redirect-append --redirect-stdout")
+        .arg(&out)
+        .arg("--redirect-stderr")
+        .arg(&err)
+        .start();
+    for path in [&out, &err] {
+        fs::rename(path, path.with_extension("1")).expect("the server has written it");
+    }
+    server.signal(SIGUSR2);
+    eventually("the new files are written", || {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        (read(&out).contains("succeeded") && read(&err).contains("loaded")).then_some(())
+    });
+}

@@ -58,9 +58,16 @@ enum Stage {
 struct Generation {
     mold: MoldState,
     plan: Plan,
+    /// When one of its workers was born last.
+    #[serde(default)]
+    born: Moment,
 }
 
 impl Generation {
+    fn new(mold: MoldState, plan: Plan) -> Self {
+        Self { mold, plan, born: Moment::default() }
+    }
+
     fn mold_ready(&self) -> bool {
         matches!(self.mold.state(), mold_state::State::Ready { .. })
     }
@@ -105,7 +112,7 @@ impl Fleet {
     /// The first generation, nothing of which is there yet.
     pub(crate) fn new(plan: Plan, now: Moment) -> Self {
         let serving = 1;
-        let generation = Generation { mold: MoldState::new(plan.mold_limits(), now), plan };
+        let generation = Generation::new(MoldState::new(plan.mold_limits(), now), plan);
         let mut fleet = Self {
             stage: Stage::Starting,
             generations: BTreeMap::from([(serving, generation)]),
@@ -299,10 +306,11 @@ impl Fleet {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
+        use worker_state::State;
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let generation = self.generations.get(&worker.generation);
         let mold_ready = generation.is_some_and(Generation::mold_ready);
-        let was_there = worker.state.state() != worker_state::State::Gone;
+        let before = worker.state.state();
         actions.extend(worker.state.on(event, mold_ready, now).map(|action| match action {
             worker_state::Action::AskForFork => Action::AskForFork(id),
             worker_state::Action::Drain(manner) => Action::Drain(id, manner),
@@ -311,9 +319,33 @@ impl Fleet {
             }
             worker_state::Action::Kill { pid, why } => Action::Kill(id, pid, why),
         }));
+        let (after, number) = (worker.state.state(), worker.generation);
+        if before == after {
+            return;
+        }
         let has_ended = matches!(event, worker_state::Event::Exited { .. });
-        if worker.state.state() == worker_state::State::Gone && !has_ended && was_there {
+        if after == State::Gone && !has_ended {
             actions.push(Action::Disown(id));
+        }
+        match (before, event) {
+            (_, worker_state::Event::Forked { .. }) => {
+                if let Some(generation) = self.generations.get_mut(&number) {
+                    generation.born = now;
+                }
+            }
+            (State::Forking { .. } | State::Unwanted { .. }, worker_state::Event::Tick) => {
+                self.suspect_mold(number, now, actions);
+            }
+            _ => {}
+        }
+    }
+
+    /// A worker was not born in time. One mold forks for many, one after the other: it hangs only
+    /// if nobody was born meanwhile.
+    fn suspect_mold(&mut self, number: GenerationId, now: Moment, actions: &mut Vec<Action>) {
+        let is_idle = |generation: &Generation| generation.born + generation.plan.boot <= now;
+        if self.generations.get(&number).is_some_and(is_idle) {
+            self.tell_mold(number, mold_state::Event::Hung, now, actions);
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) enum Event {
     Loaded,
     /// Its process ended.
     Exited,
+    /// It was asked for a worker, and none came within the boot time-out.
+    Hung,
     /// The master stops, or a newer mold is there.
     StopRequested,
     /// The master stops now.
@@ -136,6 +138,9 @@ impl MoldState {
             (S::Loading { .. }, E::StopRequested) => {
                 (S::Leaving { deadline: now }, Some(Action::Kill))
             }
+            (S::Ready { failures, .. }, E::Hung) => {
+                (S::Killing { failures: failures + 1 }, Some(Action::Kill))
+            }
             (S::Ready { .. }, E::StopRequested) => leaving,
             (S::Killing { failures }, E::Exited) => (absent(failures, now), None),
             (S::Killing { .. }, E::StopRequested) => (S::Leaving { deadline: now }, None),
@@ -178,8 +183,14 @@ mod tests {
 
     const LIMITS: Limits = Limits { boot: Duration::from_mins(1), leave: Duration::from_secs(5) };
 
-    const EVERY_EVENT: [Event; 5] =
-        [Event::Loaded, Event::Exited, Event::StopRequested, Event::StopNowRequested, Event::Tick];
+    const EVERY_EVENT: [Event; 6] = [
+        Event::Loaded,
+        Event::Exited,
+        Event::Hung,
+        Event::StopRequested,
+        Event::StopNowRequested,
+        Event::Tick,
+    ];
 
     fn every_state(now: Moment) -> [State; 7] {
         [

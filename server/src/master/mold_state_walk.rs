@@ -45,9 +45,10 @@ fn failures(state: State) -> Option<u32> {
     }
 }
 
-const EVERY_EVENT: [(Event, &str); 5] = [
+const EVERY_EVENT: [(Event, &str); 6] = [
     (Event::Loaded, "Loaded"),
     (Event::Exited, "Exited"),
+    (Event::Hung, "Hung"),
     (Event::StopRequested, "StopRequested"),
     (Event::StopNowRequested, "StopNowRequested"),
     (Event::Tick, "Tick"),

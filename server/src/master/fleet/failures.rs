@@ -22,8 +22,9 @@ impl Fleet {
         let was_killed = matches!(generation.mold.state(), mold_state::State::Killing { .. });
         self.tell_mold(number, mold_state::Event::Exited, now, actions);
         let failure = if was_killed {
-            let reason =
-                "cannot load the application: it took longer than --load-timeout allows".to_owned();
+            let reason = "cannot load the application, or fork it: it took longer than \
+                          --load-timeout or --worker-boot-timeout allows"
+                .to_owned();
             Failure { reason, status: EX_TEMPFAIL }
         } else {
             failure

@@ -162,7 +162,7 @@ impl Fleet {
         self.generations_made += 1;
         let to = self.generations_made;
         let mold = MoldState::new(plan.mold_limits(), now);
-        self.generations.insert(to, Generation { mold, plan });
+        self.generations.insert(to, Generation::new(mold, plan));
         self.step(Step::Loading { to });
     }
 
@@ -338,7 +338,7 @@ impl Fleet {
         // It finishes what it holds before it is a mold.
         let limit = plan.worker_limits().drain + plan.load;
         let mold = MoldState::promoted(plan.mold_limits(), limit, now);
-        self.generations.insert(to, Generation { mold, plan });
+        self.generations.insert(to, Generation::new(mold, plan));
         self.step(Step::Loading { to });
         actions.push(Action::Promote(worker, to));
     }

@@ -216,7 +216,31 @@ fn a_worker_that_is_given_up_before_it_was_born_is_disowned() {
     story.on(Event::Workers(WorkersChange::More(1)));
     story.on(Event::Workers(WorkersChange::Exactly(1)));
     story.now += PLAN.boot;
-    assert_eq!(story.on(Event::Tick), [Action::Disown(2)]);
+    assert_eq!(story.on(Event::Tick), [Action::Disown(2), Action::KillMold(1)]);
+}
+
+#[test]
+fn a_mold_that_does_not_fork_in_time_is_killed_and_started_again() {
+    let mut story = Story::serving(2);
+    assert_eq!(story.exits(1, false), [Action::AskForFork(1)]);
+    story.now += PLAN.boot;
+    assert_eq!(story.on(Event::Tick), [Action::KillMold(1)]);
+    assert_eq!(story.mold_exits(1), [Action::SpawnMold(1)]);
+    story.now += Duration::from_secs(1);
+    assert_eq!(story.on(Event::MoldLoaded(1)), [Action::AskForFork(1)]);
+}
+
+#[test]
+fn a_mold_that_forks_slowly_is_left_alone() {
+    let mut story = Story::serving(2);
+    story.exits(1, false);
+    story.exits(2, false);
+    story.now += PLAN.boot / 2;
+    story.worker(1, worker_state::Event::Forked { pid: 100 });
+    story.now += PLAN.boot / 2;
+    assert_eq!(story.on(Event::Tick), []);
+    story.now += Duration::from_secs(1);
+    assert_eq!(story.on(Event::Tick), [Action::AskForFork(2)]);
 }
 
 #[test]

@@ -117,7 +117,8 @@ impl<A: Announce> Master<'_, A> {
             && self.fleet.has_served()
             && let Some(mold) = self.children.molds.get(&generation)
         {
-            self.events.killing(&"the mold", mold.pid, "it is not wanted, or did not load in time");
+            let reason = "it is not wanted, or did not load or fork in time";
+            self.events.killing(&"the mold", mold.pid, reason);
         }
         self.children.kill_mold(generation);
     }

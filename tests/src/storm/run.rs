@@ -23,6 +23,9 @@ use crate::{
 /// The longest that a server may take to come to rest: several restarts may have been asked for.
 const REST_MAX: Duration = Duration::from_mins(1);
 
+/// Looks in a row in which it must be at rest.
+const RESTING_LOOKS: u32 = 3;
+
 /// What became of a server in a storm.
 #[derive(Clone, Debug, Default)]
 pub struct Weathered {
@@ -180,31 +183,36 @@ impl<'a> Ship<'a> {
     }
 
     fn come_to_rest(&mut self, weathered: &mut Weathered) -> anyhow::Result<()> {
-        let mut last = Value::Null;
+        let (mut last, mut looks) = (Value::Null, 0);
         let rested = within_limit(REST_MAX, || {
             if let Err(error) = self.check_afloat() {
                 return Some(Err(error));
             }
             last = self.stats()?;
-            is_at_rest(&last).then_some(Ok(()))
+            // A signal may be on its way to a server that rests still.
+            looks = if self.is_at_rest(&last) { looks + 1 } else { 0 };
+            (looks == RESTING_LOOKS).then_some(Ok(()))
         });
-        let Some(rested) = rested else { bail!("it did not come to rest: {last}") };
+        let children = process::children(self.pid());
+        let Some(rested) = rested else { bail!("no rest with the children {children:?}: {last}") };
         rested?;
         let count = |name: &str| last["restarts"][name].as_u64().unwrap_or(0);
         weathered.restarts = count("begun");
         weathered.restarts_failed = count("failed");
-        let zombies = || process::zombies(self.pid()).is_empty().then_some(());
-        within_limit(PATIENCE, zombies).context("it has zombies at rest")?;
         let pid = fs::read_to_string(self.builder.pid_file()).context("no pid file at rest")?;
         if pid.trim() != self.pid().to_string() {
             bail!("the pid file names {pid:?} at rest");
         }
-        let children = process::children(self.pid()).len();
-        let wanted = last["workers_wanted"].as_u64().unwrap_or(0) + 1;
-        if children as u64 != wanted {
-            bail!("{children} children at rest instead of {wanted}: {last}");
-        }
         Ok(())
+    }
+
+    /// As it says itself, and with no process too many.
+    fn is_at_rest(&self, stats: &Value) -> bool {
+        let workers =
+            stats["workers_wanted"].as_u64().and_then(|count| usize::try_from(count).ok());
+        says_that_it_rests(stats)
+            && process::zombies(self.pid()).is_empty()
+            && workers.is_some_and(|workers| process::children(self.pid()).len() == workers + 1)
     }
 
     /// What `rackrsctl stats` says; nothing before there is a control socket.
@@ -239,7 +247,7 @@ impl<'a> Ship<'a> {
     }
 }
 
-fn is_at_rest(stats: &Value) -> bool {
+fn says_that_it_rests(stats: &Value) -> bool {
     let count = |list: &str, state: &str| {
         let all = stats[list].as_array().map_or(&[][..], Vec::as_slice);
         let fitting = all.iter().filter(|one| one["state"] == state).count();

@@ -4,21 +4,16 @@
 //! listener of its own: it keeps the listening descriptors only to hand them to its forks. A worker
 //! may become a mold too (a refork): it then stands where its own mold stood when it was forked.
 
+mod duty;
 mod harmless;
 
-use std::{
-    cell::Cell,
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-};
+use std::{cell::Cell, os::fd::OwnedFd, sync::Arc};
 
 use nix::sys::signal::Signal;
 use rackrs_ruby::{
-    Ruby, RubyError,
-    fork::{self, Fork, Private},
-    gvl::wait_readable,
-    hooks::{Argument, Hook},
-    load::{self, Loaded},
+    Ruby,
+    fork::{self, Private},
+    load,
     signals::{self, TrapError},
     title,
     vm::{self, Ending, Vm, VmOptions},
@@ -28,11 +23,12 @@ use rackrs_sys::{channel::Channel, shared_words::SharedWords};
 use crate::{
     config::Config,
     hooks,
-    master::{leave_terminal, reopen_logs},
+    master::leave_terminal,
     telemetry::{chain, events},
     wire::{self, Delivery, Failure, FromMold, Incoming, MOLD_CHANNEL, Orders, ToMold, WireError},
-    worker::{self, Birth, WorkerEnd},
 };
+
+use duty::Mold;
 
 /// The generation that a start brings; the later ones are those of restarts.
 const FIRST_GENERATION: u32 = 1;
@@ -154,26 +150,7 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Private<Channel>) -> Ending {
     if config.daemon {
         leave_terminal(config);
     }
-    let mut mold = Mold { vm, estate, channel, application, has_forked: false, is_promoted: false };
-    if let Err(error) = mold.report_loaded() {
-        events::complain(&chain(&error));
-        return Ending::Status(i32::from(EX_PROTOCOL));
-    }
-    loop {
-        match mold.next_message() {
-            Ok(Some((message, descriptors))) => {
-                if let Some(ending) = mold.obey(&message, descriptors) {
-                    return ending;
-                }
-            }
-            Ok(None) => return Ending::Status(0),
-            Err(Stop::Ruby(error)) => return Ending::Uncaught(error),
-            Err(Stop::Wire(error)) => {
-                events::complain(&chain(&error));
-                return Ending::Status(i32::from(EX_PROTOCOL));
-            }
-        }
-    }
+    Mold::new(vm, estate, channel, application).serve()
 }
 
 /// A mold that waits sees the master's end in its channel; one that is busy would not. Nor does a
@@ -200,191 +177,6 @@ fn leave_signals_to_the_master(ruby: &Ruby) -> Result<(), TrapError> {
         signals::disregard_unless_trapped(ruby, signal)?;
     }
     Ok(())
-}
-
-/// Why the mold stops waiting.
-enum Stop {
-    /// A signal that nobody traps, or `exit` in a trap.
-    Ruby(RubyError),
-    /// The channel broke.
-    Wire(WireError),
-}
-
-/// A mold with its application.
-struct Mold<'a> {
-    vm: &'a Vm,
-    estate: Estate,
-    channel: Private<Channel>,
-    application: Loaded,
-    /// It has forked a worker.
-    has_forked: bool,
-    /// It was a worker before.
-    is_promoted: bool,
-}
-
-impl Mold<'_> {
-    /// Settles the heap, so that forks share it, and says that they can be asked for.
-    fn report_loaded(&self) -> Result<(), WireError> {
-        if let Err(exception) = self.vm.warmup() {
-            // Only memory is lost: the pages are shared later, or not at all.
-            events::complain(&format!("Process.warmup raised {exception}"));
-        }
-        let rack = self.application.rack_version();
-        let (ruby_major, ruby_minor) = self.vm.version();
-        let loaded = FromMold::Loaded {
-            ruby: format!("{ruby_major}.{ruby_minor}"),
-            rack: format!("{}.{}", rack.major, rack.minor),
-        };
-        wire::send(&self.channel, &loaded, &[])
-    }
-
-    /// Waits for the master; `None` when it has closed the channel. Meanwhile Ruby's signal traps
-    /// and the application's threads run.
-    fn next_message(&self) -> Result<Option<(ToMold, Vec<OwnedFd>)>, Stop> {
-        loop {
-            if !wait_readable(self.vm.ruby(), self.channel.as_fd(), None).map_err(Stop::Ruby)? {
-                continue;
-            }
-            match wire::receive::<ToMold>(&self.channel).map_err(Stop::Wire)? {
-                Incoming::Delivery(Delivery { message, descriptors }) => {
-                    return Ok(Some((message, descriptors)));
-                }
-                Incoming::Nothing => {}
-                Incoming::Closed => return Ok(None),
-            }
-        }
-    }
-
-    /// Does what the master says; an ending when this process is to end, in a worker also when
-    /// that is done.
-    fn obey(&mut self, message: &ToMold, mut descriptors: Vec<OwnedFd>) -> Option<Ending> {
-        match *message {
-            ToMold::Boot(_) => {}
-            ToMold::Fork { worker, slot, row } => {
-                let channel = Private::new(Channel::from_fd(descriptors.pop()?));
-                return self.fork(&Place { worker, slot, row }, channel);
-            }
-            ToMold::Booted => {
-                if self.is_promoted {
-                    self.run_hook(Hook::AfterRefork, &[]);
-                }
-                self.run_hook(Hook::AfterBooted, &[]);
-            }
-            ToMold::WorkerExited { slot, pid, status } => {
-                let arguments = [slot.into(), pid.into(), status.into()].map(Argument::Integer);
-                self.run_hook(Hook::AfterWorkerExit, &arguments);
-            }
-            ToMold::WorkerTimeout { slot, pid } => {
-                let arguments = [slot.into(), pid.into()].map(Argument::Integer);
-                self.run_hook(Hook::WorkerTimeout, &arguments);
-            }
-            ToMold::ReopenLogs => {
-                if let Err(error) = reopen_logs(&self.estate.orders.config) {
-                    events::complain(&chain(&error));
-                }
-            }
-            ToMold::Leave { restarted } => {
-                if restarted {
-                    self.run_hook(Hook::BeforeRestart, &[]);
-                }
-                self.run_hook(Hook::AfterStopped, &[]);
-                return Some(Ending::Status(0));
-            }
-        }
-        None
-    }
-
-    fn run_hook(&self, hook: Hook, arguments: &[Argument]) {
-        hooks::run(self.vm.ruby(), hook, arguments);
-    }
-
-    /// Returns in the mold at once, and in the worker when that has ended or is the mold now.
-    fn fork(&mut self, place: &Place, workers_end: Private<Channel>) -> Option<Ending> {
-        let Place { worker, slot, row } = *place;
-        let index = [Argument::Integer(slot.into())];
-        if !std::mem::replace(&mut self.has_forked, true) {
-            self.run_hook(Hook::BeforeFork, &[]);
-        }
-        self.run_hook(Hook::BeforeWorkerFork, &index);
-        match fork::fork_orphan(self.vm) {
-            Ok(Fork::Parent { .. }) => {
-                drop(workers_end);
-                self.run_hook(Hook::AfterWorkerFork, &index);
-                None
-            }
-            Ok(Fork::Child) => self.be_worker(slot, row, workers_end),
-            Err(error) => {
-                let failed = FromMold::ForkFailed { worker, reason: chain(&error) };
-                if let Err(error) = wire::send(&self.channel, &failed, &[]) {
-                    events::complain(&chain(&error));
-                }
-                None
-            }
-        }
-    }
-
-    fn be_worker(
-        &mut self,
-        slot: u16,
-        row: usize,
-        workers_end: Private<Channel>,
-    ) -> Option<Ending> {
-        let listeners = std::mem::take(&mut self.estate.listeners);
-        // The master must see the mold's end, whoever of its forks lives on.
-        self.channel = workers_end;
-        let channel = match self.channel.as_fd().try_clone_to_owned() {
-            Ok(channel) => Private::new(Channel::from_fd(channel)),
-            Err(error) => {
-                let failure = format!("cannot double a channel: {error}");
-                return Some(Ending::from(i32::from(report_failure(
-                    &self.channel,
-                    failure,
-                    EX_OSERR,
-                ))));
-            }
-        };
-        let Orders { config, master, .. } = &self.estate.orders;
-        let board = Arc::clone(&self.estate.board);
-        let birth =
-            Birth { config: config.clone(), master: *master, slot, channel, listeners, board, row };
-        match worker::main(self.vm, birth, &self.application) {
-            WorkerEnd::Ended(ending) => Some(ending),
-            WorkerEnd::Promoted(promotion) => self.succeed(promotion),
-        }
-    }
-
-    /// The worker that this process was is the mold now.
-    fn succeed(&mut self, promotion: worker::Promotion) -> Option<Ending> {
-        let worker::Promotion { channel, listeners, generation } = promotion;
-        self.channel = channel;
-        self.estate.listeners = listeners;
-        self.estate.orders.generation = generation;
-        self.has_forked = false;
-        self.is_promoted = true;
-        die_with_the_master();
-        let Orders { config, master, .. } = &self.estate.orders;
-        let ruby = self.vm.ruby();
-        let prepared = title::set_title(ruby, &title_of(config, "mold", *master))
-            .map_err(|exception| exception.to_string())
-            .and_then(|()| leave_signals_to_the_master(ruby).map_err(|error| chain(&error)));
-        if let Err(reason) = prepared {
-            let status = report_failure(&self.channel, reason, EX_SOFTWARE);
-            return Some(Ending::from(i32::from(status)));
-        }
-        self.run_hook(Hook::BeforeRefork, &[]);
-        if let Err(error) = self.report_loaded() {
-            events::complain(&chain(&error));
-            return Some(Ending::Status(i32::from(EX_PROTOCOL)));
-        }
-        None
-    }
-}
-
-/// What a fork is for.
-struct Place {
-    worker: u64,
-    slot: u16,
-    row: usize,
 }
 
 fn report_failure(channel: &Channel, reason: String, status: u8) -> u8 {

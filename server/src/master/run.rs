@@ -30,13 +30,13 @@ use super::{
     command::{Command, Commands, StopEnding},
     fleet::{Action, Event, Fleet, GenerationId, Kind, Outcome, Ticket, WorkerId},
     listeners::Listeners,
+    logs::reopen_logs,
     moment::Moment,
     program::Invocation,
     proof::{Answer, Proof},
     restart_log::RestartLog,
     service_manager::ServiceManager,
     site::Site,
-    start::reopen_logs,
     watch,
 };
 use crate::{

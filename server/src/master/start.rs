@@ -1,27 +1,28 @@
 //! From a configuration to a running master, and from its end to an exit status.
 
-use std::{env, io, mem, ops::ControlFlow, path::Path, rc::Rc};
+use std::{env, io, ops::ControlFlow, rc::Rc};
 
 use rackrs_sys::{
     activation,
     daemon::ReadyNotifier,
     limits,
-    pid_file::{Claim, PidFile, PidFileError},
+    pid_file::{PidFile, PidFileError},
     process,
-    streams::{self, Existing, Stream, StreamError},
+    streams::{Existing, StreamError},
 };
 use tokio::task::LocalSet;
 
 use super::{
+    announcement::{Announcement, Check, PidFileStage, write_again},
     command::{self, Commands, StopEnding},
     fleet::Outcome,
     handover::TakeOverError,
     listeners::{ListenError, Listeners},
+    logs::{redirect, reopen_logs},
     predecessor,
     program::{Invocation, PASSED_SOCKETS},
-    run::{Announce, Announced, LoopEnd, Master},
+    run::{LoopEnd, Master},
     site::Site,
-    state_file,
     take_over::{self, Inheritance},
 };
 use crate::{
@@ -279,181 +280,4 @@ fn run(master: impl Future<Output = Result<LoopEnd, StartError>>) -> Result<Loop
         .build()
         .map_err(StartError::Prepare)?;
     LocalSet::new().block_on(&runtime, master)
-}
-
-fn redirect(config: &Config, existing: Existing) -> Result<(), StreamError> {
-    if let Some(path) = &config.redirect.stdout {
-        streams::redirect(Stream::Output, path, existing)?;
-    }
-    if let Some(path) = &config.redirect.stderr {
-        streams::redirect(Stream::Error, path, existing)?;
-    }
-    Ok(())
-}
-
-/// Opens this process's log files anew, after something has renamed or removed them.
-pub(crate) fn reopen_logs(config: &Config) -> Result<(), StreamError> {
-    redirect(config, Existing::Append)
-}
-
-/// The pid file on its way.
-enum PidFileStage {
-    /// Nobody else has it; it is not written.
-    Claimed(Claim),
-    /// It names this master.
-    Written(PidFile),
-    /// It could not be written, or has been taken away.
-    None,
-}
-
-/// In place of a pid file that was removed or replaced while this master had it: a deploy that
-/// moves the folder, a cleaner of old files. Another master's is left alone.
-fn write_again(path: &Path, events: &Events) -> PidFileStage {
-    match PidFile::claim(path).and_then(|claim| claim.write(nix::unistd::getpid())) {
-        Ok(pid_file) => PidFileStage::Written(pid_file),
-        Err(error) => {
-            events.error(&error);
-            PidFileStage::None
-        }
-    }
-}
-
-/// Says to the world that all workers serve; dropped at the end, it takes the pid file away.
-struct Announcement<'a> {
-    config: Rc<Config>,
-    events: &'a Events,
-    pid_file: PidFileStage,
-    notifier: &'a mut Option<ReadyNotifier>,
-    /// The one that is written.
-    state_file: Option<std::path::PathBuf>,
-}
-
-impl Announcement<'_> {
-    fn write_state_file(&mut self) {
-        let wanted = self.config.state_file.clone();
-        if self.state_file != wanted {
-            self.remove_state_file();
-        }
-        if let Some(path) = wanted {
-            match state_file::write(&path, &self.config) {
-                Ok(()) => self.state_file = Some(path),
-                // Tools that read it do not work; the site does.
-                Err(error) => self.events.error(&error),
-            }
-        }
-    }
-
-    fn remove_state_file(&mut self) {
-        if let Some(path) = self.state_file.take()
-            && let Err(error) = state_file::remove(&path)
-        {
-            self.events.error(&error);
-        }
-    }
-
-    /// The settings may name another pid file now. The old one goes when the new one is there.
-    fn move_pid_file(&mut self) {
-        let PidFileStage::Written(old) = &self.pid_file else { return };
-        if old.path() == self.config.pid_file {
-            return;
-        }
-        let written = PidFile::claim(&self.config.pid_file)
-            .and_then(|claim| claim.write(nix::unistd::getpid()));
-        let former = match written {
-            Ok(new) => mem::replace(&mut self.pid_file, PidFileStage::Written(new)),
-            Err(error) => return self.events.error(&error),
-        };
-        if let PidFileStage::Written(old) = former
-            && let Err(error) = old.remove()
-        {
-            self.events.error(&error);
-        }
-    }
-}
-
-impl Announce for Announcement<'_> {
-    fn serving(&mut self) -> Announced {
-        // The pid file is the last to be written: who waits for it finds everything else.
-        self.write_state_file();
-        if let PidFileStage::Claimed(claim) = mem::replace(&mut self.pid_file, PidFileStage::None) {
-            match claim.write(nix::unistd::getpid()) {
-                Ok(pid_file) => self.pid_file = PidFileStage::Written(pid_file),
-                Err(error) => {
-                    let status = error.exit_code();
-                    return Announced::Refuse(Failure { reason: chain(&error), status });
-                }
-            }
-        }
-        Announced::GoOn
-    }
-
-    fn told_manager(&mut self) {
-        if let Some(notifier) = self.notifier.take() {
-            leave_terminal(&self.config);
-            // A launcher that was killed meanwhile waits for nothing.
-            let _ = notifier.ready();
-        } else {
-            self.events.serving();
-        }
-    }
-
-    fn restarted(&mut self, config: &Config) {
-        self.config = Rc::new(config.clone());
-        self.move_pid_file();
-        self.write_state_file();
-    }
-
-    fn pid_file(&self) -> Option<&PidFile> {
-        match &self.pid_file {
-            PidFileStage::Written(pid_file) => Some(pid_file),
-            PidFileStage::Claimed(_) | PidFileStage::None => None,
-        }
-    }
-}
-
-impl Drop for Announcement<'_> {
-    fn drop(&mut self) {
-        self.remove_state_file();
-        if let PidFileStage::Written(pid_file) =
-            mem::replace(&mut self.pid_file, PidFileStage::None)
-            && let Err(error) = pid_file.remove()
-        {
-            self.events.error(&error);
-        }
-    }
-}
-
-/// Lets go of the terminal's streams that were not redirected. The mold does the same.
-pub(crate) fn leave_terminal(config: &Config) {
-    let mut unneeded = vec![Stream::Input];
-    if config.redirect.stdout.is_none() {
-        unneeded.push(Stream::Output);
-    }
-    if config.redirect.stderr.is_none() {
-        unneeded.push(Stream::Error);
-    }
-    for stream in unneeded {
-        // Without /dev/null the terminal's stream stays open: nothing is lost.
-        let _ = streams::to_null(stream);
-    }
-}
-
-/// Notes that the application loaded.
-struct Check<'a> {
-    loaded: &'a mut bool,
-}
-
-impl Announce for Check<'_> {
-    fn serving(&mut self) -> Announced {
-        *self.loaded = true;
-        Announced::Stop
-    }
-
-    fn told_manager(&mut self) {}
-
-    fn restarted(&mut self, _config: &Config) {}
-
-    fn pid_file(&self) -> Option<&PidFile> {
-        None
-    }
 }

@@ -23,7 +23,7 @@ use rackrs_ruby::{
     title,
     vm::{self, Ending, Vm, VmOptions},
 };
-use rackrs_sys::{channel::Channel, shared_words::SharedWords};
+use rackrs_sys::{channel::Channel, process, shared_words::SharedWords};
 
 use crate::{
     config::Config,
@@ -99,7 +99,9 @@ fn run(estate: Estate, channel: Private<Channel>) -> u8 {
     // `ps -C rackrs` and `pgrep rackrs` look at this name; executing /proc/self/exe set "exe".
     // Without it only such a search is poorer.
     let _ = nix::sys::prctl::set_name(c"rackrs");
-    die_with_the_master();
+    if !die_with_the_master(estate.orders.master) {
+        return 0;
+    }
     fork::watch_forks();
 
     let options = VmOptions {
@@ -176,10 +178,12 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Private<Channel>) -> Ending {
     }
 }
 
-/// A mold that waits sees the master's end in its channel; one that is busy would not.
-fn die_with_the_master() {
+/// A mold that waits sees the master's end in its channel; one that is busy would not. `false` when
+/// the master has ended already: of that no signal tells.
+fn die_with_the_master(master: i32) -> bool {
     // It fails for no argument that is a signal.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    process::parent_pid().as_raw() == master
 }
 
 /// Ctrl-C in a terminal, or a supervisor's TERM, goes to the whole group: the master alone decides
@@ -354,8 +358,10 @@ impl Mold<'_> {
         self.estate.orders.generation = generation;
         self.has_forked = false;
         self.is_promoted = true;
-        die_with_the_master();
         let Orders { config, master, .. } = &self.estate.orders;
+        if !die_with_the_master(*master) {
+            return Some(Ending::Status(0));
+        }
         let ruby = self.vm.ruby();
         let prepared = title::set_title(ruby, &title_of(config, "mold", *master))
             .map_err(|exception| exception.to_string())

@@ -18,7 +18,7 @@ use rackrs_ruby::{
     title,
     vm::{self, Ending, Vm, VmOptions},
 };
-use rackrs_sys::{channel::Channel, shared_words::SharedWords};
+use rackrs_sys::{channel::Channel, process, shared_words::SharedWords};
 
 use crate::{
     config::Config,
@@ -95,7 +95,9 @@ fn run(estate: Estate, channel: Private<Channel>) -> u8 {
     // `ps -C rackrs` and `pgrep rackrs` look at this name; executing /proc/self/exe set "exe".
     // Without it only such a search is poorer.
     let _ = nix::sys::prctl::set_name(c"rackrs");
-    die_with_the_master();
+    if !die_with_the_master(estate.orders.master) {
+        return 0;
+    }
     fork::watch_forks();
 
     let options = VmOptions {
@@ -154,10 +156,12 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Private<Channel>) -> Ending {
 }
 
 /// A mold that waits sees the master's end in its channel; one that is busy would not. Nor does a
-/// worker that boots, and it has the listening sockets.
-pub(crate) fn die_with_the_master() {
+/// worker that boots, and it has the listening sockets. `false` when the master has ended already: of
+/// that no signal tells.
+pub(crate) fn die_with_the_master(master: i32) -> bool {
     // It fails for no argument that is a signal.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    process::parent_pid().as_raw() == master
 }
 
 /// A worker that serves sees the master's end in its channel, and finishes what it has in hand.

@@ -80,7 +80,9 @@ impl From<u8> for WorkerEnd {
 
 /// The main function of a worker process.
 pub(crate) fn main(vm: &Vm, birth: Birth, application: &Loaded) -> WorkerEnd {
-    die_with_the_master();
+    if !die_with_the_master(birth.master) {
+        return EX_OSERR.into();
+    }
     let spoke = FromWorker::Forked { pid: nix::unistd::getpid().as_raw() };
     if let Err(error) = wire::send(&birth.channel, &spoke, &[]) {
         // A master that is gone needs no worker.

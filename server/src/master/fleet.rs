@@ -327,26 +327,7 @@ impl Fleet {
         if after == State::Gone && !has_ended {
             actions.push(Action::Disown(id));
         }
-        match (before, event) {
-            (_, worker_state::Event::Forked { .. }) => {
-                if let Some(generation) = self.generations.get_mut(&number) {
-                    generation.born = now;
-                }
-            }
-            (State::Forking { .. } | State::Unwanted { .. }, worker_state::Event::Tick) => {
-                self.suspect_mold(number, now, actions);
-            }
-            _ => {}
-        }
-    }
-
-    /// A worker was not born in time. One mold forks for many, one after the other: it hangs only
-    /// if nobody was born meanwhile.
-    fn suspect_mold(&mut self, number: GenerationId, now: Moment, actions: &mut Vec<Action>) {
-        let is_idle = |generation: &Generation| generation.born + generation.plan.boot <= now;
-        if self.generations.get(&number).is_some_and(is_idle) {
-            self.tell_mold(number, mold_state::Event::Hung, now, actions);
-        }
+        self.heed_birth(number, (before, event), now, actions);
     }
 
     fn mold_ready(&self, number: GenerationId) -> bool {

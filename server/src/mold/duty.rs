@@ -220,8 +220,10 @@ impl<'a> Mold<'a> {
         self.estate.orders.generation = generation;
         self.has_forked = false;
         self.is_promoted = true;
-        die_with_the_master();
         let Orders { config, master, .. } = &self.estate.orders;
+        if !die_with_the_master(*master) {
+            return Some(Ending::Status(0));
+        }
         let ruby = self.vm.ruby();
         let prepared = title::set_title(ruby, &title_of(config, "mold", *master))
             .map_err(|exception| exception.to_string())

@@ -1,6 +1,8 @@
 //! What the end of a process means for a start, which it ends, or for a restart, which it fails.
 
-use super::{Action, Fleet, GenerationId, Moment, Outcome, Stage, WorkerId, mold_state};
+use super::{
+    Action, Fleet, GenerationId, Moment, Outcome, Stage, WorkerId, mold_state, worker_state,
+};
 use crate::wire::Failure;
 
 /// Processes of one worker that may fail in a row before a start is given up.
@@ -58,6 +60,28 @@ impl Fleet {
             self.stop(Outcome::FailedToStart(failure()), now, actions);
         } else if is_new && failures > 0 {
             self.fail_restart(failure(), now, actions);
+        }
+    }
+
+    /// A worker was born, or has not been in time. One mold forks for many, one after the other: it
+    /// hangs only if nobody was born meanwhile.
+    pub(super) fn heed_birth(
+        &mut self,
+        number: GenerationId,
+        (before, event): (worker_state::State, worker_state::Event),
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        use worker_state::{Event, State};
+        let Some(generation) = self.generations.get_mut(&number) else { return };
+        if matches!(event, Event::Forked { .. }) {
+            generation.born = now;
+            return;
+        }
+        let is_late = matches!(before, State::Forking { .. } | State::Unwanted { .. })
+            && event == Event::Tick;
+        if is_late && generation.born + generation.plan.boot <= now {
+            self.tell_mold(number, mold_state::Event::Hung, now, actions);
         }
     }
 }

@@ -99,6 +99,16 @@ impl Connection {
         self.stream.write_all(bytes.as_ref()).expect("the server takes what is sent");
     }
 
+    /// Sends all of `bytes`, unless the server has closed already.
+    #[must_use]
+    pub(crate) fn send_if_open(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        match self.stream.write_all(bytes.as_ref()) {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => false,
+            Err(error) => panic!("the server takes what is sent: {error}"),
+        }
+    }
+
     /// Sends what the server takes of `bytes`; it may close before the end.
     pub fn offer(&mut self, bytes: impl AsRef<[u8]>) {
         // The server may have answered and closed; the test looks at the answer.

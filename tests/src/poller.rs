@@ -9,7 +9,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::{Connection, Server, eventually, patience::pause};
+use crate::{Connection, Response, Server, eventually, patience::pause};
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n";
 
 /// Two clients in threads of their own: one with a new connection for each request, and one that
 /// keeps its connection for as long as the server lets it.
@@ -35,11 +37,23 @@ struct Task {
 }
 
 impl Poller {
-    /// Begins to `GET /`.
+    /// Begins to `GET /`. A request that was written must be answered.
     #[must_use]
     pub fn start(server: &Server) -> Self {
+        Self::of([ask_anew, ask_on], server)
+    }
+
+    /// As [`Poller::start`], but a request on a kept connection that the server closes at that
+    /// moment is written again on a new one, as clients do (RFC 9112 section 9.3.1). A server that
+    /// has the next restart to begin closes idle connections.
+    #[must_use]
+    pub fn start_patient(server: &Server) -> Self {
+        Self::of([ask_anew, ask_again], server)
+    }
+
+    fn of(clients: [fn(&Task); 2], server: &Server) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let clients = [ask_anew, ask_on].map(|ask: fn(&Task)| {
+        let clients = clients.map(|ask| {
             let answers = Answers::default();
             let task = Task {
                 socket: server.socket().to_owned(),
@@ -113,15 +127,28 @@ fn ask_anew(task: &Task) {
 }
 
 fn ask_on(task: &Task) {
+    ask_kept(task, || panic!("a kept connection ended instead of a response"));
+}
+
+fn ask_again(task: &Task) {
+    ask_kept(task, || ());
+}
+
+/// `closed` hears that the server has closed instead of answering.
+fn ask_kept(task: &Task, closed: fn()) {
     let mut connection = connect(&task.socket);
     while task.goes_on() {
-        if connection.poll_end() {
+        if connection.poll_end() || !connection.send_if_open(REQUEST) {
+            connection = connect(&task.socket);
+            continue;
+        }
+        let answer = connection.try_receive();
+        if answer.as_ref().is_none_or(Response::says_close) {
             connection = connect(&task.socket);
         }
-        let answer = connection.get("/").expect(200);
-        if answer.says_close() {
-            connection = connect(&task.socket);
+        match answer {
+            Some(answer) => task.note(answer.expect(200).text()),
+            None => closed(),
         }
-        task.note(answer.text());
     }
 }

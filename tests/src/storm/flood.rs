@@ -30,7 +30,7 @@ pub struct Flood {
 #[must_use]
 pub fn flood(flags: &str) -> Flood {
     let server = ServerBuilder::of_source(&release("flood", "")).args(flags).start();
-    let clients = [(); 3].map(|()| Poller::start(&server));
+    let clients = [(); 3].map(|()| Poller::start_patient(&server));
     let (start, mut looks) = (Instant::now(), 0);
     let mut look = || {
         looks += 1;

@@ -86,7 +86,7 @@ fn receive_orders(channel: &Channel) -> Result<Option<Estate>, WireError> {
                 }));
             }
             Incoming::Closed => return Ok(None),
-            Incoming::Delivery(_) | Incoming::Nothing => {}
+            Incoming::Delivery(_) | Incoming::Nothing | Incoming::Unknown => {}
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Messages between master, mold and workers, and the two channels that carry them.
 //!
 //! A message is one datagram of a `SOCK_SEQPACKET` pair: whole or not at all, with a limit
-//! ([`rackrs_sys::channel::MESSAGE_BYTES_MAX`]). Both ends run the same binary, so the encoding
-//! needs no version here.
+//! ([`rackrs_sys::channel::MESSAGE_BYTES_MAX`]). After a restart the master may be of another version
+//! than its older children: a message that one of them does not know is logged and skipped, and a
+//! field that is added has a default.
 
 use std::{
     io,
@@ -16,7 +17,11 @@ use rackrs_sys::channel::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::{config::Config, http::Manner};
+use crate::{
+    config::Config,
+    http::Manner,
+    telemetry::{chain, events},
+};
 
 /// The hidden first argument of the process that becomes the mold.
 pub const MOLD_ARGUMENT: &str = "__mold";
@@ -204,6 +209,8 @@ pub enum Incoming<M> {
     Closed,
     /// Nothing yet, or a signal came first.
     Nothing,
+    /// A message that this version does not know; it is logged.
+    Unknown,
 }
 
 /// Sends one message with descriptors.
@@ -224,16 +231,21 @@ pub fn send<M: Serialize>(
 ///
 /// # Errors
 ///
-/// When the channel breaks or the message is not understood.
+/// When the channel breaks.
 pub fn receive<M: DeserializeOwned>(channel: &Channel) -> Result<Incoming<M>, WireError> {
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     match channel.receive(&mut buffer).map_err(WireError::Receive)? {
         Received::Closed => Ok(Incoming::Closed),
         Received::NotYet | Received::Interrupted => Ok(Incoming::Nothing),
         Received::Message { bytes, descriptors } => {
-            let message = serde_json::from_slice(&buffer[..bytes])
-                .map_err(|source| WireError::Decode { len: bytes, source })?;
-            Ok(Incoming::Delivery(Delivery { message, descriptors }))
+            match serde_json::from_slice(&buffer[..bytes]) {
+                Ok(message) => Ok(Incoming::Delivery(Delivery { message, descriptors })),
+                Err(source) => {
+                    // What it was about is lost; the conversation is not.
+                    events::complain(&chain(&WireError::Decode { len: bytes, source }));
+                    Ok(Incoming::Unknown)
+                }
+            }
         }
     }
 }
@@ -266,13 +278,14 @@ impl AsyncChannel {
     ///
     /// # Errors
     ///
-    /// When the channel breaks or the message is not understood.
+    /// When the channel breaks.
     pub async fn next<M: DeserializeOwned>(&self) -> Result<Option<Delivery<M>>, WireError> {
         loop {
             let mut guard = self.channel.readable().await.map_err(WireError::Watch)?;
             match receive(guard.get_inner())? {
                 Incoming::Delivery(delivery) => return Ok(Some(delivery)),
                 Incoming::Closed => return Ok(None),
+                Incoming::Unknown => {}
                 // After a signal the next look finds what is there.
                 Incoming::Nothing => guard.clear_ready(),
             }

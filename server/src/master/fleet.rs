@@ -7,6 +7,7 @@
 //! - [`event`]: what it is told, and what it wants done
 //! - [`slots`]: which worker has which place, and how one takes over from another
 //! - [`failures`]: what the end of a process means for a start or restart
+//! - [`stop`]: the end of it all
 //! - [`restart`]: the transaction from one generation to the next; [`swap`]: its part that touches
 //!   the slots, there and back
 
@@ -14,6 +15,7 @@ mod event;
 mod failures;
 mod restart;
 mod slots;
+mod stop;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,6 @@ use super::{
     moment::Moment,
     worker_state::{self, WorkerState},
 };
-use crate::http::Manner;
 
 pub(crate) use event::{Action, Event, Outcome, Plan};
 pub(crate) use restart::{Kind, Restart, RestartEnd, Ticket};
@@ -218,23 +219,15 @@ impl Fleet {
         self.settle(now, actions);
     }
 
-    fn stop(&mut self, outcome: Outcome, now: Moment, actions: &mut Vec<Action>) {
-        if self.is_stopping() {
-            return;
-        }
-        self.stage = Stage::Stopping(outcome);
-        self.cancel_restart(now, actions);
-        let drain = worker_state::Event::DrainRequested(Manner::Promptly);
-        self.tell_workers(drain, now, actions);
-        self.tell_molds(mold_state::Event::StopRequested, now, actions);
-    }
-
     /// Moves everything on that has become possible.
     fn settle(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.bury(actions);
-        if !self.is_stopping() {
+        if self.is_stopping() {
+            self.dismiss_molds(now, actions);
+        } else {
             self.take_over(now, actions);
             self.advance_restart(now, actions);
+            self.replace_orphans(now, actions);
             // What became possible just now is done in the same step, not at the next tick.
             self.tell_molds(mold_state::Event::Tick, now, actions);
             self.tell_workers(worker_state::Event::Tick, now, actions);

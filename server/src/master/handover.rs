@@ -222,6 +222,17 @@ pub fn left_to_us() -> Option<RawFd> {
 mod tests {
     use super::*;
 
+    /// A record as the first version wrote it. A program that cannot read it cannot take over from
+    /// servers that run.
+    #[test]
+    fn an_old_record_is_understood() {
+        let mut memory = File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).unwrap());
+        memory.write_all(include_bytes!("handover/record-1.json")).unwrap();
+        let record = Record::read(memory.into()).unwrap();
+        assert_eq!((record.workers.len(), record.molds.len(), record.listeners.len()), (2, 1, 1));
+        assert!(record.configs.contains_key(&record.fleet.serving()));
+    }
+
     #[test]
     fn a_record_of_another_version_is_refused() {
         let mut memory = File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).unwrap());

@@ -15,6 +15,7 @@ mod upkeep;
 use std::{
     collections::{BTreeMap, HashMap},
     ops::ControlFlow,
+    path::PathBuf,
     rc::Rc,
     time::{Duration, SystemTime},
 };
@@ -109,6 +110,8 @@ pub(super) struct Master<'a, A> {
     asked: mpsc::Receiver<Asked>,
     restarts: RestartLog,
     proof: Option<Proof>,
+    /// The program that the proof is, or was, of.
+    program: Option<PathBuf>,
     /// What new programs say, by the number of their restart.
     verdicts: mpsc::Receiver<(Ticket, Answer)>,
     verdict_sender: mpsc::Sender<(Ticket, Answer)>,
@@ -159,6 +162,7 @@ impl<'a, A: Announce> Master<'a, A> {
             asked: mpsc::channel(1).1,
             restarts,
             proof: None,
+            program: None,
             verdicts,
             verdict_sender,
             becoming: false,

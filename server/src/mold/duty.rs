@@ -108,7 +108,7 @@ impl<'a> Mold<'a> {
                 Incoming::Delivery(Delivery { message, descriptors }) => {
                     return Ok(Some((message, descriptors)));
                 }
-                Incoming::Nothing => {}
+                Incoming::Nothing | Incoming::Unknown => {}
                 Incoming::Closed => return Ok(None),
             }
         }

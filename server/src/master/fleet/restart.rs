@@ -266,7 +266,8 @@ impl Fleet {
             }
             return;
         }
-        if self.generations.len() > 1 {
+        let molds = self.generations.values().map(|generation| generation.mold.state());
+        if molds.filter(|mold| *mold != mold_state::State::Gone).count() > 1 {
             // A mold that has been dismissed is on its way out.
             return;
         }

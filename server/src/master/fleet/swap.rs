@@ -82,6 +82,10 @@ impl Fleet {
                 continue;
             }
             if self.is_served(&slot) {
+                // Where the old code cannot be had any more, the new one has to do.
+                if !self.is_forkable(self.serving) {
+                    continue;
+                }
                 is_complete = false;
                 if self.slots[place].successor.is_none() {
                     self.start_successor(place, self.serving, now);
@@ -102,6 +106,37 @@ impl Fleet {
         if is_complete {
             self.end_restart(Err(failure), now, actions);
             self.begin_queued(now, actions);
+        }
+    }
+
+    /// Whether this generation's mold forks, or may well come back.
+    fn is_forkable(&self, number: GenerationId) -> bool {
+        self.generations.get(&number).is_some_and(|generation| match generation.mold.state() {
+            mold_state::State::Ready { .. } => true,
+            mold_state::State::Absent { failures, .. }
+            | mold_state::State::Loading { failures, .. } => failures <= 1,
+            mold_state::State::Promoting { .. } | mold_state::State::Killing { .. } => false,
+            mold_state::State::Leaving { .. } | mold_state::State::Gone => false,
+        })
+    }
+
+    /// A worker whose generation was given up, and which ended after all, is nobody's to replace:
+    /// the serving generation fills its slot.
+    pub(super) fn replace_orphans(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if self.restart.is_some() {
+            return;
+        }
+        for place in 0..self.slots.len() {
+            let slot = self.slots[place];
+            let of = self.generation_of(slot.current);
+            if self.is_served(&slot) || of.is_none() || of == Some(self.serving) {
+                continue;
+            }
+            if let Some(orphan) = slot.current {
+                self.see_off(orphan, Manner::Promptly, now, actions);
+            }
+            let number = u16::try_from(place).unwrap_or(u16::MAX);
+            self.slots[place].current = self.make_worker(number, self.serving, now);
         }
     }
 }

@@ -7,7 +7,7 @@ mod states;
 use std::time::Duration;
 
 use super::{event::DRAIN_GRACE, failures::START_FAILURES_MAX, worker_state::KillReason, *};
-use crate::wire::Failure;
+use crate::{http::Manner, wire::Failure};
 
 const PLAN: Plan = Plan {
     load: Duration::from_mins(5),
@@ -147,15 +147,22 @@ fn a_worker_that_cannot_start_ends_the_start() {
 }
 
 #[test]
-fn a_graceful_stop_drains_then_finishes() {
+fn a_graceful_stop_drains_then_lets_the_mold_go_and_finishes() {
     let mut story = Story::serving(2);
     let drain = |id| Action::Drain(id, Manner::Promptly);
-    let actions = story.on(Event::StopGracefully);
-    assert_eq!(actions, [drain(1), drain(2), Action::DismissMold(1)]);
+    assert_eq!(story.on(Event::StopGracefully), [drain(1), drain(2)]);
     assert_eq!(story.exits(1, true), []);
+    assert_eq!(story.exits(2, true), [Action::DismissMold(1)]);
+    assert_eq!(story.mold_exits(1), [Action::Forget(1), Action::Finish(Outcome::Stopped)]);
+}
+
+#[test]
+fn a_mold_that_dies_during_the_stop_is_not_missed() {
+    let mut story = Story::serving(1);
+    story.on(Event::StopGracefully);
     assert_eq!(story.mold_exits(1), []);
-    let actions = story.exits(2, true);
-    assert_eq!(actions, [Action::Forget(1), Action::Finish(Outcome::Stopped)]);
+    assert_eq!(story.on(Event::Tick), []);
+    assert_eq!(story.exits(1, true), [Action::Forget(1), Action::Finish(Outcome::Stopped)]);
 }
 
 #[test]
@@ -173,7 +180,8 @@ fn a_worker_that_does_not_drain_is_killed_at_the_limit() {
 fn a_second_stop_kills() {
     let mut story = Story::serving(1);
     story.on(Event::StopGracefully);
-    assert_eq!(story.on(Event::StopNow), [Action::Kill(1, pid(1), KillReason::Asked)]);
+    let kill = Action::Kill(1, pid(1), KillReason::Asked);
+    assert_eq!(story.on(Event::StopNow), [kill, Action::DismissMold(1)]);
 }
 
 #[test]

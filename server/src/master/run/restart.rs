@@ -50,7 +50,7 @@ impl<A: Announce> Master<'_, A> {
         }
     }
 
-    fn start_proof(&self) -> Result<(Proof, AsyncChannel), String> {
+    fn start_proof(&mut self) -> Result<(Proof, AsyncChannel), String> {
         let environment = program::fresh_environment(&self.invocation.directory);
         let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path);
         let file = self.invocation.find(path.map(OsString::as_os_str)).map_err(|error| {
@@ -61,8 +61,10 @@ impl<A: Announce> Master<'_, A> {
             .record(Vec::new())
             .write()
             .map_err(|error| format!("cannot restart: no memory for the handover: {error}"))?;
-        Proof::start(&file, self.invocation, environment, record.as_fd())
-            .map_err(|error| chain(&error))
+        let proof = Proof::start(&file, self.invocation, environment, record.as_fd())
+            .map_err(|error| chain(&error));
+        self.program = Some(file);
+        proof
     }
 
     pub(super) fn on_answer(&mut self, ticket: Ticket, answer: Answer) -> ControlFlow<Outcome> {
@@ -139,11 +141,7 @@ impl<A: Announce> Master<'_, A> {
     /// Says why it failed.
     fn execute(&self, commands: &[Command]) -> String {
         let mut environment = program::fresh_environment(&self.invocation.directory);
-        let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path);
-        let file = match self.invocation.find(path.map(OsString::as_os_str)) {
-            Ok(file) => file,
-            Err(error) => return error.to_string(),
-        };
+        let Some(file) = &self.program else { return "no program was proved".to_owned() };
         let record = match self.record(commands.to_vec()).write() {
             Ok(record) => record,
             Err(error) => return error.to_string(),

@@ -164,6 +164,48 @@ fn a_new_worker_that_crashes_after_it_took_over_fails_the_restart() {
     assert_eq!(story.served(), [OLD, OLD]);
 }
 
+/// The old mold is gone for good (its code is): what was swapped stays, and mended code can come.
+#[test]
+fn a_restart_that_cannot_be_taken_back_ends_where_it_is() {
+    let mut story = half_swapped();
+    story.mold_exits(OLD);
+    story.worker(4, worker_state::Event::Forked { pid: 104 });
+    let failed = Event::WorkerExited { worker: 4, clean: false, failure: None };
+    assert_eq!(ended(&story.on(failed)), None, "the old mold may come back");
+    let actions = story.mold_exits(OLD);
+    assert_failed(&actions);
+    assert_eq!(story.served(), [NEW, OLD]);
+    story.mold_exits(NEW);
+    story.exits(1, true);
+    let (ticket, actions) = story.ask(Kind::Phased);
+    assert_eq!((ticket, &actions[0]), (Some(2), &Action::RestartBegun(2, Kind::Phased)));
+    let third = NEW + 1;
+    story.on(Event::MoldLoaded(third));
+    for id in 5..=8 {
+        story.boots(id);
+    }
+    assert_eq!(story.served(), [third, third]);
+}
+
+#[test]
+fn a_worker_of_a_generation_that_was_given_up_is_replaced_by_the_serving_one() {
+    let mut story = half_swapped();
+    story.mold_exits(OLD);
+    story.worker(4, worker_state::Event::Forked { pid: 104 });
+    story.on(Event::WorkerExited { worker: 4, clean: false, failure: None });
+    story.mold_exits(OLD);
+    story.mold_exits(NEW);
+    story.now += Duration::from_mins(1);
+    story.on(Event::Tick);
+    story.on(Event::MoldLoaded(OLD));
+    let actions = story.exits(3, false);
+    let forks = actions.iter().filter(|action| matches!(action, Action::AskForFork(_)));
+    assert_eq!(forks.count(), 1, "{actions:?}");
+    let id = story.fleet.slots[0].current.unwrap();
+    story.boots(id);
+    assert_eq!(story.served(), [OLD, OLD]);
+}
+
 #[test]
 fn restarts_that_are_asked_for_during_one_are_one() {
     let mut story = loading();

@@ -97,7 +97,9 @@ fn run(estate: Estate, channel: Channel) -> u8 {
     // `ps -C rackrs` and `pgrep rackrs` look at this name; executing /proc/self/exe set "exe".
     // Without it only such a search is poorer.
     let _ = nix::sys::prctl::set_name(c"rackrs");
-    die_with_the_master();
+    if !dies_with(estate.orders.master) {
+        return EX_OSERR;
+    }
 
     let options = VmOptions {
         program_name: estate.orders.program.clone(),
@@ -173,10 +175,12 @@ fn load_and_fork(vm: &Vm, estate: Estate, channel: Channel) -> Ending {
     }
 }
 
-/// A mold that waits sees the master's end in its channel; one that is busy would not.
-fn die_with_the_master() {
+/// A mold that waits sees the master's end in its channel; one that is busy would not, so the
+/// kernel ends it. `false` when the master has gone already: then no signal comes.
+fn dies_with(master: i32) -> bool {
     // It fails for no argument that is a signal.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    nix::unistd::getppid().as_raw() == master
 }
 
 /// Ctrl-C in a terminal, or a supervisor's TERM, goes to the whole group: the master alone decides
@@ -342,7 +346,9 @@ impl Mold<'_> {
         self.estate.orders.generation = generation;
         self.has_forked = false;
         self.is_promoted = true;
-        die_with_the_master();
+        if !dies_with(self.estate.orders.master) {
+            return Some(Ending::Status(i32::from(EX_OSERR)));
+        }
         let Orders { config, master, .. } = &self.estate.orders;
         let ruby = self.vm.ruby();
         let prepared = title::set_title(ruby, &title_of(config, "mold", *master))

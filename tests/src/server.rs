@@ -153,6 +153,14 @@ impl Server {
         })
     }
 
+    /// Waits until `GET /` is answered with a text that begins with `words`. An old worker may
+    /// still accept for a moment when the new ones serve.
+    pub fn eventually_answers(&self, words: &str) {
+        eventually(&format!("the server answers {words:?}"), || {
+            self.get("/").expect(200).text().starts_with(words).then_some(())
+        });
+    }
+
     /// A path in the server's folder.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {

@@ -60,7 +60,7 @@ both_racks! {
             }
 
             restart(&server, 1);
-            assert!(server.get("/").text().starts_with("new "));
+            server.eventually_answers("new ");
             upload.send("0123456789");
             assert_eq!(upload.receive().expect(200).text(), "20");
             head.send(" a\r\n\r\n");

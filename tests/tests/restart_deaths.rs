@@ -15,9 +15,7 @@ fn restarting(flags: &str) -> Server {
 fn go(server: &Server) {
     server.write("go", "");
     server.eventually_logs("Restart 1 (restart) succeeded");
-    eventually("the new code answers", || {
-        server.get("/").expect(200).text().starts_with("new ").then_some(())
-    });
+    server.eventually_answers("new ");
     server.signal(SIGUSR2);
     server.eventually_logs("Restart 2 (restart) succeeded");
 }

@@ -150,7 +150,7 @@ fn who_waits_for_a_restart_is_told_its_end() {
     told.assert_success();
     assert_eq!(told.text().lines().count(), 1, "{told}");
     assert!(told.out.starts_with("restart 1 succeeded in "), "{told}");
-    assert!(server.get("/").text().starts_with("new "));
+    server.eventually_answers("new ");
 
     server.write("config.ru", &release("broken", "raise 'too bad'"));
     let told = server.ctl("restart --wait");
@@ -158,7 +158,7 @@ fn who_waits_for_a_restart_is_told_its_end() {
     told.assert_says("restart 2 failed after ");
     told.assert_says("too bad");
     told.assert_says("the old code goes on");
-    assert!(server.get("/").text().starts_with("new "));
+    server.eventually_answers("new ");
 
     let told = server.ctl("phased-restart --wait");
     assert_eq!(told.code(), 1, "{told}");
@@ -166,7 +166,7 @@ fn who_waits_for_a_restart_is_told_its_end() {
     for command in ["phased-restart", "refork", "restart"] {
         server.ctl(&format!("{command} --wait")).assert_success();
     }
-    assert!(server.get("/").text().starts_with("newest "));
+    server.eventually_answers("newest ");
 }
 
 #[test]

@@ -9,7 +9,6 @@ use rackrs_tests::{
 
 /// Longer files, each with the reason why it is one concept all the same.
 const LONG: &[(&str, &str)] = &[
-    ("ruby-ext/tests/ruby/pool.rs", "one promise, tested under a real VM"),
     ("tests/tests/life.rs", "one promise, two matrices"),
     ("tests/tests/command.rs", "one short test for each flag"),
 ];

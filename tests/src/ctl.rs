@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{Finished, Server, binary, eventually};
 
-/// The `rackrsctl` that belongs to [`binary`].
+/// The `rackrsctl` that belongs to [`binary()`].
 ///
 /// Panics when there is none.
 #[must_use]

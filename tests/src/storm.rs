@@ -2,7 +2,7 @@
 //!
 //! A [`Storm`] is made from a number alone, so that one that did harm can be had again. What must
 //! hold in each, see [`Storm::blow`]; what must hold when many restarts are asked for at once, see
-//! [`flood`].
+//! [`flood()`].
 
 mod client;
 mod dice;

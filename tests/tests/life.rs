@@ -1,6 +1,7 @@
 //! Start, stop, death and replacement: processes, the pid file, the socket file.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::{net::UnixListener, process::ExitStatusExt},
     process::{Child, Command, Stdio},
@@ -318,30 +319,36 @@ fn a_killed_master_takes_its_workers_with_it() {
 #[test]
 fn workers_belong_to_the_master_and_share_the_work() {
     let server = Server::builder("hello.ru").args("-w 3 -t 1:1").start();
-    let names = ["a", "b", "c"];
-    let mut held: Vec<_> = names
-        .iter()
-        .map(|name| {
-            let mut connection = server.connect();
-            connection.send(format!("GET /gate/{name} HTTP/1.1\r\nHost: a\r\n\r\n"));
-            server.await_gate(name);
-            connection
-        })
-        .collect();
-    let mut workers: Vec<i32> = names
-        .iter()
-        .map(|name| {
-            server.read(&format!("{name}.reached")).parse().expect("the gate notes the pid")
-        })
-        .collect();
-    workers.sort_unstable();
-    workers.dedup();
-    assert_eq!(workers.len(), 3, "a busy worker leaves the rest to idle ones");
+    let queued = || -> u64 {
+        let stats = server.stats();
+        let workers = stats["workers"].as_array().cloned().unwrap_or_default();
+        workers.iter().filter_map(|worker| worker["queue"].as_u64()).sum()
+    };
+    let mut workers = BTreeSet::new();
+    let mut waiting = 0;
+    let mut held = Vec::new();
+    // On a machine so busy that an idle worker is late, a busy one takes a newcomer after all.
+    while workers.len() < 3 {
+        assert!(held.len() < 20, "a busy worker leaves the rest to idle ones: {workers:?}");
+        let name = format!("gate{}", held.len());
+        let mut connection = server.connect();
+        connection.send(format!("GET /gate/{name} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let worker = eventually("a worker has the request, or it waits for one", || {
+            let reached: Option<i32> = server.read(&format!("{name}.reached")).parse().ok();
+            reached.map(Some).or_else(|| (queued() > waiting).then_some(None))
+        });
+        waiting += u64::from(worker.is_none());
+        workers.extend(worker);
+        held.push((name, connection));
+    }
+    let workers: Vec<i32> = workers.into_iter().collect();
     let children = process::children(server.master());
     assert!(workers.iter().all(|worker| children.contains(worker)));
     assert!(!workers.contains(&server.mold(&workers)));
-    for (name, connection) in names.iter().zip(&mut held) {
+    for (name, _) in &held {
         server.open_gate(name);
+    }
+    for (_, connection) in &mut held {
         assert_eq!(connection.receive().status, 200);
     }
 }

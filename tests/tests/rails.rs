@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use rackrs_tests::{Response, Server};
+use rackrs_tests::{Poller, Response, Server};
 
 /// Starting Rails takes most of the time of these tests, so one server stands for all of them.
 #[test]
@@ -17,6 +17,22 @@ fn a_notebook() {
         many_at_once(&server);
         assert_eq!(server.get("/live").expect(200).text(), "line 0\nline 1\nline 2\n");
     }
+}
+
+/// A session goes on over a restart, and nobody notices it.
+#[test]
+fn a_notebook_is_restarted() {
+    let server = Server::builder("rails/config.ru").args("-e production -w 2").start();
+    let (cookie, token) = form(&server);
+    let poller = Poller::start(&server);
+    for _ in 0..2 {
+        server.ctl("restart --wait").assert_says("succeeded");
+    }
+    assert!(poller.finish().iter().all(|answers| answers.len() > 2), "{}", server.log());
+    // The form from before the restarts.
+    let body = format!("authenticity_token={}&text=kept", escaped(&token));
+    let answer = server.ask(posted("/notes", &cookie, FORM, &body)).expect(302);
+    assert!(answer.header("location").is_some_and(|place| place.contains("/notes/")));
 }
 
 fn cookie(response: &Response) -> String {

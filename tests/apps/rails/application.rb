@@ -32,7 +32,7 @@ end
 Rails.env = 'production'
 ActiveRecord::Base.establish_connection(ENV.fetch('DATABASE_URL'))
 ActiveRecord::Schema.verbose = false
-ActiveRecord::Schema.define { create_table(:notes, force: true) { |table| table.string :text } }
+ActiveRecord::Schema.define { create_table(:notes, if_not_exists: true) { |table| table.string :text } }
 # Connections are not for sharing between processes.
 ActiveRecord::Base.connection_handler.clear_all_connections!
 

@@ -1,13 +1,14 @@
 //! Writes the few response heads that do not go through hyper: 103, refusals after a time-out, and
 //! the head of a response whose socket the application takes.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, BytesMut};
 use http::{
     HeaderMap, StatusCode,
     header::{CONNECTION, DATE},
 };
+use rackrs_sys::local_time::LocalTime;
 
 /// A 103 with `headers` (RFC 8297).
 pub(super) fn early_hints(headers: &HeaderMap) -> BytesMut {
@@ -55,25 +56,17 @@ fn put_headers(bytes: &mut BytesMut, headers: &HeaderMap) {
     }
 }
 
-/// RFC 9110 section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, for `seconds` since the epoch.
+/// RFC 9110 section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, for `seconds` since the epoch; empty for
+/// a year that the host cannot tell.
 fn imf_fixdate(seconds: u64) -> String {
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let days = seconds / 86_400;
-    let weekday = WEEKDAYS[usize::try_from(days % 7).expect("less than seven")];
-    // Years are counted from 1 March 0000, so that the leap day is the last of its year.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = (march_month + 2) % 12;
-    let year = year_of_era + era * 400 + u64::from(month < 2);
-    let month = MONTHS[usize::try_from(month).expect("less than twelve")];
-    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let time = UNIX_EPOCH + Duration::from_secs(seconds);
+    let Some(time) = LocalTime::utc(time) else { return String::new() };
+    let LocalTime { year, month, day, hour, minute, second, offset_minutes: _ } = time;
+    let weekday = usize::try_from(seconds / 86_400 % 7).map_or("", |day| WEEKDAYS[day]);
+    let month = MONTHS.get(usize::from(month).wrapping_sub(1)).unwrap_or(&"");
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
